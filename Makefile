@@ -1,0 +1,49 @@
+# Python 3.10, 3.11 or 3.12 and make are enough: every target makes its environment first, once, in .venv.
+# Another Python: make PYTHON=/path/to/python. Another scale: make run SOTA_VISION_PROFILE=cpu (or gpu).
+
+FITS   := import sys, venv, ensurepip; sys.exit(not (3,10) <= sys.version_info[:2] <= (3,12))
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10 python; do \
+            $$p -c '$(FITS)' >/dev/null 2>&1 && echo $$p && break; done)
+NONE   := No Python 3.10 to 3.12 with venv found: install one (Debian and Ubuntu: apt install python3-venv) or name it with make PYTHON=/path/to/python
+BIN    := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+ENV    := .venv/made
+
+export PYTHONUTF8 := 1
+.PHONY: help run lab test nbdev-test wheel-check pytest readme clean
+.NOTPARALLEL:
+
+help:         ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
+
+$(ENV): settings.ini setup.py
+	$(or $(PYTHON),$(error $(NONE))) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python -m uv pip install --python $(BIN)/python --reinstall-package sota_vision --editable '.[dev]'
+	@touch $@
+
+run: export SOTA_VISION_PROFILE ?= tiny
+run: $(ENV)   ## execute the whole series, leave it in executed/, print its table
+	$(BIN)/sota_series
+
+lab: $(ENV)   ## open the series in JupyterLab
+	$(BIN)/jupyter lab nbs
+
+test nbdev-test wheel-check pytest: export SOTA_VISION_PROFILE := tiny
+test nbdev-test wheel-check pytest: export SOTA_VISION_DATA :=
+test: nbdev-test wheel-check pytest   ## the three below, on the drawn sample
+
+nbdev-test: export OMP_NUM_THREADS := 1
+nbdev-test: $(ENV)    ## run every notebook and the tests in it
+	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
+
+wheel-check: $(ENV)   ## install the wheel beside the newest fastai, import it, train an epoch
+	$(BIN)/python tests/wheel_check.py
+
+pytest: $(ENV)        ## exports, notebooks and README agree, floors hold, and all other tests
+	$(BIN)/python -m pytest -rs tests
+
+readme: $(ENV)        ## make README.md from nbs/index.ipynb
+	$(BIN)/python tools/readme.py
+
+clean:        ## remove the environment and everything made
+	rm -rf .venv build dist executed runs *.egg-info .pytest_cache .hypothesis
