@@ -7,63 +7,79 @@ __all__ = ['class_names', 'variants', 'class_name', 'label_of', 'download', 'val
            'get_files', 'middle_square', 'turn_zoom', 'resample', 'fill_zoom', 'resize_orders', 'pixel_error',
            'plot_presizing', 'data_block', 'get_dls']
 
-# %% ../nbs/00_imagenette.ipynb #42130a12
+# %% ../nbs/00_imagenette.ipynb #d18b541a
 import gzip, os, tarfile, tempfile, zlib
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
+from urllib.request import urlopen
+
+# %% ../nbs/00_imagenette.ipynb #f8a8f96f
 import fastai.data
-from fastdownload.core import checks_module, download_url, path_stats, read_checks
+from fastdownload.core import checks_module, path_stats, read_checks
 from fastai.data.external import URLs, fastai_path
 from fastai.vision.all import *
+from fastprogress.fastprogress import progress_bar
 from .profile import profile
 from .sketchnette import sketchnette
 
-# %% ../nbs/00_imagenette.ipynb #93e665e3
+# %% ../nbs/00_imagenette.ipynb #8a67d3f3
 class_names = dict(
     n01440764='tench', n02102040='English springer', n02979186='cassette player', n03000684='chain saw',
     n03028079='church', n03394916='French horn', n03417042='garbage truck', n03425413='gas pump',
     n03445777='golf ball', n03888257='parachute')
 
-# %% ../nbs/00_imagenette.ipynb #fe1d876f
+# %% ../nbs/00_imagenette.ipynb #496c5c4b
 def class_name(
     folder:str  # A folder's name: a WordNet id of Imagenette, or any name of your own
 ) -> str:       # The class in words; your own names come back as they are
     "What the class in `folder` is called"
     return class_names.get(folder, folder)
 
-# %% ../nbs/00_imagenette.ipynb #60018464
+# %% ../nbs/00_imagenette.ipynb #f21e10eb
 def label_of(
     path:Path   # A picture: `…/<class folder>/<file>`
 ) -> str:       # The class in words
     "The class of the picture at `path`, from the folder it lies in"
     return class_name(Path(path).parent.name)
 
-# %% ../nbs/00_imagenette.ipynb #f7732e9d
+# %% ../nbs/00_imagenette.ipynb #902f992f
 variants = {160: URLs.IMAGENETTE_160, 320: URLs.IMAGENETTE_320, 500: URLs.IMAGENETTE}
 
-# %% ../nbs/00_imagenette.ipynb #5dea23c0
+# %% ../nbs/00_imagenette.ipynb #965da0fd
+def _stream(url, dest):
+    "Copy what `url` holds to the file `dest`, a MiB at a time, with a progress bar"
+    with urlopen(url, timeout=60) as source, open(dest, 'wb') as f:
+        size = int(source.headers['Content-Length'] or 0)
+        bar = progress_bar([], total=size or 'noinfer')
+        bar.update(0)
+        while block := source.read(2**20): f.write(block); bar.update(f.tell())
+    if dest.stat().st_size < size: raise OSError('the connection ended too early')
+
+# %% ../nbs/00_imagenette.ipynb #f62088ae
 def _fetch(url, dest):
-    "Download `url` to the file `dest`"
+    "Download `url` to the file `dest`; one sentence in an `OSError` if that fails"
     way_on = 'or go on with the drawn sample (SOTA_VISION_PROFILE=tiny)'
-    try: return download_url(url, dest, timeout=60)
+    try: _stream(url, dest)
     except HTTPError as e: raise OSError(f'the server answered {e.code} for {url}: check the address, {way_on}') from None
     except (OSError, HTTPException) as e:
         raise OSError(f'could not download {url} ({getattr(e, "reason", None) or e}): check the network, {way_on}') from None
 
-# %% ../nbs/00_imagenette.ipynb #cdb58825
+# %% ../nbs/00_imagenette.ipynb #c018dd9d
 def _unpack(arch, folder, url):
     "Unpack the archive `arch`, which came from `url`, into `folder` and nowhere else"
     if not hasattr(tarfile, 'data_filter'):
         raise OSError('this Python cannot unpack an archive safely: take Python 3.10.12, 3.11.4 or a newer one')
     try:
-        with tarfile.open(arch) as tar: tar.extractall(folder, filter='data')
+        with gzip.open(arch) as stream, tarfile.open(fileobj=stream, mode='r:') as tar:
+            tar.extractall(folder, filter='data')
+            stream.read()   # to its very end, where gzip compares its checksum
     except tarfile.FilterError as e:
         raise ValueError(f'the archive from {url} would write outside its folder ({e.tarinfo.name}): it was refused') from None
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile):
         raise ValueError(f'the archive from {url} is damaged or cut short: try the download again') from None
 
-# %% ../nbs/00_imagenette.ipynb #5f0d4a97
+# %% ../nbs/00_imagenette.ipynb #77a29ee5
 def download(
     url:str,            # Address of a `.tgz` that holds one folder, called like the archive
     folder:Path=None,   # Where that folder shall lie; None: fastai's own data folder
@@ -76,7 +92,8 @@ def download(
     check = check or read_checks(checks_module(fastai.data)).get(url)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix='.download-') as tmp:
-        arch,unpacked = _fetch(url, Path(tmp)/'archive'), Path(tmp)/'unpacked'
+        arch,unpacked = Path(tmp)/'archive', Path(tmp)/'unpacked'
+        _fetch(url, arch)
         if check and (got := path_stats(arch)) != tuple(check):
             raise ValueError(f'the archive from {url} is not the expected one ({got[0]:,} bytes, md5 {got[1]}; wanted {check[0]:,} and {check[1]}): try again')
         _unpack(arch, unpacked, url)
@@ -84,7 +101,7 @@ def download(
         (unpacked/target.name).replace(target)
     return target
 
-# %% ../nbs/00_imagenette.ipynb #dc2cf5d4
+# %% ../nbs/00_imagenette.ipynb #c5e127a2
 def valid_folder(
     path:Path   # Folder with `train/` and `val/` or `valid/`
 ) -> str:       # 'val' or 'valid', whichever is there; a `FileNotFoundError` or `ValueError` if neither is
@@ -93,11 +110,10 @@ def valid_folder(
     if not path.is_dir(): raise FileNotFoundError(f'no folder at {path}: give the folder that holds train/ and val/')
     if not any(path.iterdir()): raise ValueError(f'{path} is empty: {should}')
     if not (path/'train').is_dir(): raise ValueError(f'{path} has no train/ folder: {should}')
-    for name in ('val', 'valid'):
-        if (path/name).is_dir(): return name
+    if names := [o for o in ('val', 'valid') if (path/o).is_dir()]: return names[0]
     raise ValueError(f'{path} has train/ but no val/: put the pictures that must never train into {path}/val, a folder per class')
 
-# %% ../nbs/00_imagenette.ipynb #66be5df1
+# %% ../nbs/00_imagenette.ipynb #131c19e1
 def _classes(path):
     "Names of the class folders in `path`, each seen to hold a picture"
     folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith('.'))
@@ -106,7 +122,7 @@ def _classes(path):
             raise ValueError(f'class folder {p} holds no pictures: add some, or remove the folder')
     return [p.name for p in folders]
 
-# %% ../nbs/00_imagenette.ipynb #4dec0c98
+# %% ../nbs/00_imagenette.ipynb #0de67eaf
 def check_data(
     path:Path   # Folder with `train/` and `val/` (or `valid/`), each with a folder of pictures per class
 ) -> Path:      # `path`; a `FileNotFoundError` or `ValueError` if something is wrong with it
@@ -121,14 +137,14 @@ def check_data(
         raise ValueError(f'{valid/unknown[0]} is a class that {train} does not have: no net can learn it')
     return path
 
-# %% ../nbs/00_imagenette.ipynb #f992781f
-def _downloaded(side):
-    "The smallest variant of at least `side` px that fastai has on disk already, else None"
-    for px,url in variants.items():
-        path = fastai_path('data')/Path(url).name.removesuffix('.tgz')
-        if px >= min(side, max(variants)) and path.exists(): return path
+# %% ../nbs/00_imagenette.ipynb #a95c337b
+def _imagenette(side):
+    "The smallest variant of at least `side` px that is on disk already, else the smallest of them, downloaded"
+    urls = [url for px,url in variants.items() if px >= min(side, max(variants))]
+    paths = [fastai_path('data')/Path(url).name.removesuffix('.tgz') for url in urls]
+    return next((p for p in paths if p.exists()), None) or download(urls[0])
 
-# %% ../nbs/00_imagenette.ipynb #2401b415
+# %% ../nbs/00_imagenette.ipynb #f315ef95
 def data_path(
     data:Path=None,  # Folder with `train/` and `val/`; None: look for it
     prof=None        # A `Profile` or its name; None: `profile()`
@@ -138,10 +154,9 @@ def data_path(
     if data: return check_data(data)
     if prof.data == 'sketchnette': return sketchnette(prof.n_train, prof.n_valid)
     if os.environ.get('SOTA_VISION_DATA'): return check_data(os.environ['SOTA_VISION_DATA'])
-    side = next((px for px in variants if px >= prof.presize), max(variants))
-    return check_data(_downloaded(side) or download(variants[side]))
+    return check_data(_imagenette(prof.presize))
 
-# %% ../nbs/00_imagenette.ipynb #b18bd5f1
+# %% ../nbs/00_imagenette.ipynb #e77acfaa
 def get_files(
     path:Path,          # Folder with `train/` and `val/`
     classes:list=None   # Keep only these classes (in words); None: all
@@ -153,7 +168,7 @@ def get_files(
     if unknown := sorted(set(classes)-set(train.map(label_of))): raise ValueError(f'no class called {unknown[0]!r} in {path/"train"}')
     return tuple(L(f for f in files if label_of(f) in classes) for files in (train, valid))
 
-# %% ../nbs/00_imagenette.ipynb #b0e2aea2
+# %% ../nbs/00_imagenette.ipynb #cd372a70
 def _above_0(**values):
     for name,value in values.items():
         if value <= 0: raise ValueError(f'{name}={value}: it must be above 0')
@@ -166,7 +181,7 @@ def middle_square(
     _above_0(size=size)
     return image2tensor(Resize(size)(img, split_idx=1))[None].float() / 255
 
-# %% ../nbs/00_imagenette.ipynb #68989e2d
+# %% ../nbs/00_imagenette.ipynb #14b5b5c0
 def turn_zoom(
     angle:float,    # Degrees, clockwise as in fastai's `Rotate`
     zoom:float=1.   # Magnification, above 0; 1 keeps the size
@@ -176,7 +191,7 @@ def turn_zoom(
     c,s = math.cos(math.radians(angle))/zoom, math.sin(math.radians(angle))/zoom
     return tensor([[c, s, 0], [-s, c, 0], [0, 0, 1]])
 
-# %% ../nbs/00_imagenette.ipynb #f5707967
+# %% ../nbs/00_imagenette.ipynb #af093fef
 def resample(
     x:Tensor,           # (n, 3, h, w) pictures
     mat:Tensor,         # (3, 3) map, from points of the result to points of `x`
@@ -187,7 +202,7 @@ def resample(
     grid = F.affine_grid(mat[None,:2].expand(len(x), -1, -1), (len(x), 3, size, size), align_corners=False)
     return F.grid_sample(x, grid, padding_mode=pad, align_corners=False)
 
-# %% ../nbs/00_imagenette.ipynb #7876a9f6
+# %% ../nbs/00_imagenette.ipynb #791dab0f
 def fill_zoom(
     angle:float # Degrees
 ) -> float:     # Magnification, from 1 to √2
@@ -195,7 +210,7 @@ def fill_zoom(
     a = math.radians(angle)
     return abs(math.cos(a)) + abs(math.sin(a))
 
-# %% ../nbs/00_imagenette.ipynb #55a21c94
+# %% ../nbs/00_imagenette.ipynb #434a9a14
 def resize_orders(
     img:PILImage,       # A picture, its shorter side well above `size`
     angle:float=20.,    # Degrees
@@ -212,7 +227,7 @@ def resize_orders(
         naive=resample(turned, turn_zoom(0, zoom), size),
         presized=resample(middle_square(img, ifnone(presize, 2*size)), mat, size), reference=F.avg_pool2d(full, 8))
 
-# %% ../nbs/00_imagenette.ipynb #74e393a6
+# %% ../nbs/00_imagenette.ipynb #c859bdd7
 def pixel_error(
     a:Tensor,   # Pictures, in [0, 1]
     b:Tensor    # Others of the same shape
@@ -220,7 +235,7 @@ def pixel_error(
     "How far `a` is from `b`"
     return 255 * F.mse_loss(a, b).sqrt().item()
 
-# %% ../nbs/00_imagenette.ipynb #d685c43c
+# %% ../nbs/00_imagenette.ipynb #c158c436
 def plot_presizing(
     img:PILImage,       # A picture, its shorter side well above `size`
     angle:float=20.,    # Degrees
@@ -244,13 +259,13 @@ def plot_presizing(
     plt.close(fig)
     return fig
 
-# %% ../nbs/00_imagenette.ipynb #f7938d7d
+# %% ../nbs/00_imagenette.ipynb #faa2b71c
 def _pictures(path, classes=None):
     "All files of the split in `path`, training files first"
     train,valid = get_files(path, classes)
     return train + valid
 
-# %% ../nbs/00_imagenette.ipynb #8f7ab48d
+# %% ../nbs/00_imagenette.ipynb #bd1199c8
 def data_block(
     size:int,               # Side of the pictures the net gets, in pixels
     presize:int,            # Side to which each picture is resized on the CPU, in pixels
@@ -266,7 +281,7 @@ def data_block(
                      splitter=GrandparentSplitter(valid_name=('val', 'valid')), get_y=label_of,
                      item_tfms=Resize(presize if aug else size), batch_tfms=tfms)
 
-# %% ../nbs/00_imagenette.ipynb #51e784d6
+# %% ../nbs/00_imagenette.ipynb #95e76931
 def get_dls(
     bs:int=None,            # Pictures per batch; None, here and below: the profile's
     size:int=None,          # Side of the pictures the net gets, in pixels

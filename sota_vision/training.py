@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['archs', 'xresnet10', 'make_net', 'seeded', 'make_learner', 'one_cycle', 'plot_one_cycle', 'new_head', 'split_net']
 
-# %% ../nbs/01_baseline.ipynb #643f7808
+# %% ../nbs/01_baseline.ipynb #345fabcf
 from copy import deepcopy
 import matplotlib.pyplot as plt
 from fastai.vision.all import *
 from fastai.vision.models import xresnet
 from .profile import profile
 
-# %% ../nbs/01_baseline.ipynb #c695011b
+# %% ../nbs/01_baseline.ipynb #35973537
 def xresnet10(
     n_out:int=10,   # Classes
     **kwargs        # Passed to `XResNet`: `c_in`, `act_cls`, `sa`, …
@@ -22,7 +22,7 @@ def xresnet10(
 
 archs = dict(xresnet10=xresnet10) | {n: getattr(xresnet, n) for n in xresnet.__all__ if n.startswith(('xresn','xse_resn'))}
 
-# %% ../nbs/01_baseline.ipynb #c2ea3667
+# %% ../nbs/01_baseline.ipynb #4ec27911
 def make_net(
     arch:str,   # A key of `archs`: 'xresnet18', 'xresnet50', 'xse_resnext50', …
     n_out:int,  # Classes
@@ -32,14 +32,14 @@ def make_net(
     if arch not in archs: raise ValueError(f"unknown architecture {arch!r}: choose one of {', '.join(archs)}")
     return archs[arch](n_out=n_out, **kwargs)
 
-# %% ../nbs/01_baseline.ipynb #e4118272
+# %% ../nbs/01_baseline.ipynb #6087f34d
 def seeded(
     seed:int    # Any whole number from 0
 ):
     "Fix every source of chance, so that what follows can be repeated"
     set_seed(seed, reproducible=True)
 
-# %% ../nbs/01_baseline.ipynb #93364162
+# %% ../nbs/01_baseline.ipynb #0059c80f
 def make_learner(
     dls:DataLoaders,        # Batches of pictures and classes; its `vocab` says how many
     arch:str=None,          # A key of `archs`; None: the profile's
@@ -50,7 +50,7 @@ def make_learner(
     net = make_net(arch or profile().arch, len(dls.vocab))
     return Learner(dls, net, loss_func=loss_func or CrossEntropyLossFlat(), metrics=accuracy, **kwargs)
 
-# %% ../nbs/01_baseline.ipynb #418d602a
+# %% ../nbs/01_baseline.ipynb #d6b677a6
 def _wave(a, b, t): return a + (b-a)*(1 - np.cos(np.pi*t))/2
 
 def one_cycle(
@@ -70,7 +70,7 @@ def one_cycle(
     def both(a, b, c): return np.where(up < 1, _wave(a, b, up), _wave(b, c, down))
     return both(lr/div, lr, lr/div_final), both(*moms)
 
-# %% ../nbs/01_baseline.ipynb #b96cedae
+# %% ../nbs/01_baseline.ipynb #d42f2949
 def plot_one_cycle(
     epochs:int=5,           # Passes over the training pictures
     lr:float=3e-3,          # Peak of the learning rate
@@ -86,11 +86,11 @@ def plot_one_cycle(
         ax.axvline(pct_start*epochs, color='0.6', ls=':')
         ax.set(xlabel='epochs', ylabel=name)
         ax.grid(alpha=.3)
-    axs[0].set_title(f'The rate climbs from {lr/div:.2g} to {lr:.2g} and falls to almost 0')
-    axs[1].set_title('Momentum makes room while steps are large')
+    axs[0].set_title(f'Rate: from {lr/div:.2g} up to {lr:.2g}, then to almost 0', fontsize=11)
+    axs[1].set_title('Momentum: low while steps are large', fontsize=11)
     return fig
 
-# %% ../nbs/01_baseline.ipynb #0b684690
+# %% ../nbs/01_baseline.ipynb #f83df245
 def new_head(
     net:nn.Module,  # A net whose last child is a linear layer, such as one from `make_net`
     n_out:int       # Classes of the new task
@@ -105,7 +105,7 @@ def new_head(
     setattr(net, last[0], head)
     return net
 
-# %% ../nbs/01_baseline.ipynb #b4f7d14e
+# %% ../nbs/01_baseline.ipynb #a6521dbc
 def split_net(
     net:nn.Module   # An xresnet, such as one from `make_net` or `new_head`
 ) -> L:             # Three lists of parameters: stem and early stages, late stages, head

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['reductions', 'combine', 'view_batches', 'view_preds', 'tta', 'plot_views']
 
-# %% ../nbs/04_test_time_augmentation.ipynb #253d445e
+# %% ../nbs/04_test_time_augmentation.ipynb #cc6007f7
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from fastai.vision.all import *
 
-# %% ../nbs/04_test_time_augmentation.ipynb #f579fd20
+# %% ../nbs/04_test_time_augmentation.ipynb #2ce51ab6
 reductions = ('weighted', 'mean', 'max')
 
 def _known(name, value, names):
@@ -19,7 +20,7 @@ def _check_reduce(reduce, beta):
     _known('reduce', reduce, reductions)
     if beta is not None and not 0 <= beta <= 1: raise ValueError(f'beta={beta}: the weight of the plain view must be in [0, 1]')
 
-# %% ../nbs/04_test_time_augmentation.ipynb #5a6695e6
+# %% ../nbs/04_test_time_augmentation.ipynb #08312f70
 def combine(
     probs:Tensor,           # Probabilities (views, pictures, classes), float in [0, 1], the plain view first
     reduce:str='weighted',  # 'weighted' (`beta` for the plain view), 'mean' of all views, or 'max'
@@ -33,7 +34,11 @@ def combine(
     plain,others = probs[0], probs[1:].mean(0)
     return (others, plain) if beta is None else torch.lerp(others, plain, beta)
 
-# %% ../nbs/04_test_time_augmentation.ipynb #f7dcdafa
+# %% ../nbs/04_test_time_augmentation.ipynb #7788b173
+def _copied(tfms):
+    "A pipeline of `tfms`, with copies of those that draw: they keep what they drew last"
+    return Pipeline([deepcopy(t) if isinstance(t, RandTransform) else t for t in tfms], split_idx=1)
+
 def _through(pipe, b, split_idx=1):
     "The picture of batch `b` after the batch transforms, as in validation (1) or training (0)"
     pipe.split_idx = split_idx
@@ -47,17 +52,19 @@ def _flip(pipe, b, n, scales):
     plain = _through(pipe, b)
     return [plain, plain.flip(-1)]
 
-# %% ../nbs/04_test_time_augmentation.ipynb #853b779a
+# %% ../nbs/04_test_time_augmentation.ipynb #875defb2
 def _at_scale(pipe, b, scale):
-    pipe = deepcopy(pipe)
-    sized = [t for t in pipe.fs if getattr(t, 'size', None)]
+    pipe = _copied(pipe.fs)
+    sized = [t for t in pipe.fs if isinstance(t, RandTransform) and getattr(t, 'size', None)]
     for t in sized: t.size = tuple(round(scale*s) for s in (t.size if is_listy(t.size) else (t.size, t.size)))
     x = _through(pipe, b)
     return x if sized else F.interpolate(x, scale_factor=scale, mode='bilinear', antialias=True)
 
 def _scales(pipe, b, n, scales): return [_at_scale(pipe, b, s) if s != 1 else _through(pipe, b) for s in (1, *scales)]
 
-# %% ../nbs/04_test_time_augmentation.ipynb #0fb1a440
+# %% ../nbs/04_test_time_augmentation.ipynb #064f0996
+def _valid_tfms(dl): return [t for t in dl.after_item.fs if t.split_idx != 0]
+
 def _corner(im, crop, right, low):
     w,h = im.size
     s = max(1, round(crop*min(w, h)))
@@ -66,8 +73,7 @@ def _corner(im, crop, right, low):
 class _Cuts:
     "Item `i` of `dl`, read once: the centre and four corners, each through the item transforms, stacked"
     def __init__(self, dl, crop):
-        self.dl,self.crop,self.tfms = dl,crop,deepcopy(dl.after_item)
-        self.tfms.split_idx = 1
+        self.dl,self.crop,self.tfms = dl,crop,_copied(_valid_tfms(dl))
 
     def __call__(self, i):
         im,*rest = self.dl.create_item(i)
@@ -77,7 +83,7 @@ class _Cuts:
 
 def _corners(pipe, b, n, scales): return [_through(pipe, (cut, *b[1:])) for cut in b[0].unbind(1)]
 
-# %% ../nbs/04_test_time_augmentation.ipynb #2c9669b1
+# %% ../nbs/04_test_time_augmentation.ipynb #9df371ed
 _kinds = dict(random=_random, flip=_flip, corners=_corners, scales=_scales)
 
 def _check_views(n, views, crop, scales):
@@ -86,14 +92,23 @@ def _check_views(n, views, crop, scales):
     if not 0 < crop <= 1: raise ValueError(f"crop={crop}: a corner's share of the shorter side must be above 0 and at most 1")
     if not len(scales) or min(scales) <= 0: raise ValueError(f'scales={scales}: give one or more factors, each above 0')
 
+def _ahead(batches):
+    "`batches`, the next one being read by a thread while you work on this one"
+    it = iter(batches)
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, it, None)
+        while (b := coming.result()) is not None:
+            coming = pool.submit(next, it, None)
+            yield b
+
 @contextmanager
 def _validating(dl):
     "The dataset of `dl` in its validation mood, whichever it was in before"
     with dl.dataset.set_split_idx(1) if hasattr(dl.dataset, 'set_split_idx') else nullcontext(): yield
 
-# %% ../nbs/04_test_time_augmentation.ipynb #0d004508
+# %% ../nbs/04_test_time_augmentation.ipynb #ceb05dab
 def view_batches(
-    dl:DataLoader,          # A fastai loader of pictures, with or without labels
+    dl:TfmdDL,             # A fastai loader of pictures, with or without labels
     n:int=4,                # Draws per picture if `views` is 'random', from 1
     views:str='random',     # 'random', 'flip', 'corners' or 'scales'
     crop:float=0.875,       # Side of a corner as a share of the picture's shorter side, in (0, 1]
@@ -101,13 +116,12 @@ def view_batches(
 ):                          # Yields ([views of (bs, 3, h, w) float32, the plain one first], [targets])
     "Every batch of `dl` in order, read once and shown in several views; `ValueError` for a wrong argument"
     _check_views(n, views, crop, scales)
-    once = dict(create_item=_Cuts(dl, crop), after_item=[]) if views == 'corners' else {}
-    raw = dl.new(shuffle=False, drop_last=False, after_batch=[], **once)
-    pipe = deepcopy(dl.after_batch)
-    with _validating(dl):
-        for b in raw: yield [x.as_subclass(Tensor) for x in _kinds[views](pipe, b, n, scales)], list(b[1:])
+    items = dict(create_item=_Cuts(dl, crop), after_item=[]) if views == 'corners' else dict(after_item=_copied(_valid_tfms(dl)))
+    raw,pipe = dl.new(shuffle=False, drop_last=False, after_batch=[], **items), _copied(dl.after_batch.fs)
+    with _validating(dl), closing(_ahead(raw)) as batches:
+        for b in batches: yield [x.as_subclass(Tensor) for x in _kinds[views](pipe, b, n, scales)], list(b[1:])
 
-# %% ../nbs/04_test_time_augmentation.ipynb #563d4a68
+# %% ../nbs/04_test_time_augmentation.ipynb #bd9525f0
 @contextmanager
 def _evaluating(model):
     "`model` in evaluation mode; afterwards every part of it as it was"
@@ -120,16 +134,16 @@ def _evaluating(model):
 def _loader(learn, dl, ds_idx):
     if dl is None and not isinstance(learn, Learner): raise ValueError('a bare model knows no pictures: pass dl')
     dl = learn.dls[ds_idx] if dl is None else dl
-    if not isinstance(dl, DataLoader): raise ValueError(f'dl is a {type(dl).__name__}, not a fastai loader: make one with learn.dls.test_dl(files)')
+    if not isinstance(dl, TfmdDL): raise ValueError(f'dl is a {type(dl).__name__}, not a fastai loader: make one with learn.dls.test_dl(files)')
     if not dl.n: raise ValueError('the loader holds no pictures: pass dl=learn.dls.test_dl(files)')
     return dl
 
-# %% ../nbs/04_test_time_augmentation.ipynb #78c66836
+# %% ../nbs/04_test_time_augmentation.ipynb #f6d6ac22
 def view_preds(
     learn,                  # A `Learner`, or a bare `nn.Module` that takes (n, 3, h, w) and gives (n, classes)
     n:int=4,                # Draws per picture if `views` is 'random', from 1
     views:str='random',     # 'random', 'flip', 'corners' or 'scales'
-    dl:DataLoader=None,     # Pictures, with or without labels; None: those of `learn.dls[ds_idx]`
+    dl:TfmdDL=None,         # Pictures, with or without labels; None: those of `learn.dls[ds_idx]`
     ds_idx:int=1,           # 0: training pictures, 1: validation pictures
     act=None,               # Logits to probabilities; None: as the loss function says, softmax for a bare model
     seed:int=None,          # Draw repeatably; None: go on with the random numbers as they come
@@ -148,14 +162,14 @@ def view_preds(
             targs += [y.cpu().as_subclass(Tensor) for y in ys[:1]]
     return torch.cat(probs, 1), torch.cat(targs) if targs else None
 
-# %% ../nbs/04_test_time_augmentation.ipynb #ce6a873f
+# %% ../nbs/04_test_time_augmentation.ipynb #7f709fb6
 def tta(
     learn,                  # A `Learner`, or a bare `nn.Module` that takes (n, 3, h, w) and gives (n, classes)
     n:int=4,                # Draws per picture if `views` is 'random', from 1
     views:str='random',     # 'random', 'flip', 'corners' or 'scales'
     reduce:str='weighted',  # 'weighted' (`beta` for the plain view), 'mean' of all views, or 'max'
     beta:float=0.25,        # Weight of the plain view if 'weighted', in [0, 1]; None: return (others, plain) apart
-    dl:DataLoader=None,     # Pictures, with or without labels; None: those of `learn.dls[ds_idx]`
+    dl:TfmdDL=None,         # Pictures, with or without labels; None: those of `learn.dls[ds_idx]`
     ds_idx:int=1,           # 0: training pictures, 1: validation pictures
     **kwargs                # `act`, `seed` (see `view_preds`), `crop` and `scales` (see `view_batches`)
 ) -> tuple:                 # (probabilities (pictures, classes) float32, targets (pictures,) or None)
@@ -164,7 +178,7 @@ def tta(
     probs,targs = view_preds(learn, n, views, dl, ds_idx, **kwargs)
     return combine(probs, reduce, beta), targs
 
-# %% ../nbs/04_test_time_augmentation.ipynb #0e6a33a2
+# %% ../nbs/04_test_time_augmentation.ipynb #e4a81111
 def _names(views, n, scales):
     return ['plain'] + dict(random=[f'draw {i+1}' for i in range(n)], flip=['mirror'], scales=[f'× {s:g}' for s in scales],
                             corners=['top left', 'top right', 'bottom left', 'bottom right'])[views]
@@ -172,11 +186,11 @@ def _names(views, n, scales):
 def _plot_answer(ax, probs, answer, vocab):
     "The likeliest classes of `answer` as bars, what each view said as dots"
     top = answer.argsort(descending=True)[:5].flip(0)
-    ax.barh([vocab[i] for i in top], answer[top], color='C0', alpha=.5, label='combined')
-    for y,i in enumerate(top): ax.plot(probs[:,i], [y]*len(probs), 'o', color='C1', ms=5, label='each view' if y == 0 else None)
+    ax.barh([vocab[i] for i in top], answer[top].numpy(), color='C0', alpha=.5, label='combined')
+    for y,i in enumerate(top): ax.plot(probs[:,i].numpy(), [y]*len(probs), 'o', color='C1', ms=5, label='each view' if y == 0 else None)
     ax.set(xlim=(0, 1.02), xlabel='probability'); ax.legend(loc='lower right')
 
-# %% ../nbs/04_test_time_augmentation.ipynb #79f2db2c
+# %% ../nbs/04_test_time_augmentation.ipynb #672c472a
 def plot_views(
     learn,                  # A `Learner` with the vocabulary and transforms of its data
     pic,                    # A picture: a path, or a `PILImage`

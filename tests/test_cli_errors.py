@@ -23,6 +23,9 @@ def said(capsys, *args):
     return err
 
 train = 'train/cat/1.png', 'train/dog/1.png'
+@pytest.fixture
+def data(tmp_path): return tree(tmp_path/'data', *train, 'val/cat/1.png')
+
 folders = dict(
     empty=((), 'is empty'),
     single=(('train/cat/1.png', 'val/cat/1.png'), 'holds 1 class folder'),
@@ -51,20 +54,20 @@ def test_missing_from_environment(tmp_path, capsys, monkeypatch):
     (('--arch', 'resnet1000'), "'resnet1000'"), (('--size', 0), 'size=0'), (('--bs', 0), 'bs=0'), (('--bs', -1), 'bs=-1'),
     (('--epochs', 0), 'epochs=0'), (('--presize', 0), 'presize=0'), (('--lr', 0), 'lr=0'), (('--profile', 'huge'), "'huge'"),
     (('--size', 96, '--presize', 48), 'presize=48'), (('--bs', 100_000), 'bs=100000')])
-def test_value(args, words, tmp_path, capsys):
+def test_value(args, words, data, tmp_path, capsys):
     profile = () if '--profile' in args else ('--profile', 'tiny')
-    assert words in said(capsys, *profile, *args, '--out', tmp_path/'out')
+    assert words in said(capsys, *profile, *args, '--data', data, '--out', tmp_path/'out')
     assert not list(tmp_path.rglob('run.json'))
 
-def test_out_holds_a_run(tmp_path, capsys):
+def test_out_holds_a_run(data, tmp_path, capsys):
     run = tree(tmp_path/'out')/'run.json'
     run.write_text('{}')
-    assert str(tmp_path/'out') in said(capsys, '--profile', 'tiny', '--out', tmp_path/'out')
+    assert str(tmp_path/'out') in said(capsys, '--profile', 'tiny', '--data', data, '--out', tmp_path/'out')
     assert run.read_text() == '{}' and [o.name for o in (tmp_path/'out').iterdir()] == ['run.json']
 
-def test_out_is_a_file(tmp_path, capsys):
+def test_out_is_a_file(data, tmp_path, capsys):
     (tmp_path/'out').write_text('mine')
-    err = said(capsys, '--profile', 'tiny', '--out', tmp_path/'out')
+    err = said(capsys, '--profile', 'tiny', '--data', data, '--out', tmp_path/'out')
     assert str(tmp_path/'out') in err and 'is a file' in err
     assert (tmp_path/'out').read_text() == 'mine'
 

@@ -1,10 +1,13 @@
 "`download` against a server of our own: all of it or nothing, and one sentence if nothing"
-import gzip, hashlib, io, os, socket, tarfile, threading
+import gzip, hashlib, io, shutil, socket, tarfile, threading
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
+from fastai.data.external import fastai_cfg, fastai_path
 from sota_vision import imagenette
 from sota_vision.imagenette import check_data, data_path, download, variants
+from sota_vision.profile import profile
 from sota_vision.sketchnette import sketchnette
 
 def packed(*members, source=None):
@@ -43,13 +46,13 @@ def server(monkeypatch):
     with ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
         server.files,server.asked,server.short = {}, [], False
         server.url = f'http://127.0.0.1:{server.server_port}/small.tgz'
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(.01,), daemon=True).start()
         yield server
         server.shutdown()
 
 @contextmanager
 def one_sentence(folder, *words, error=(OSError, ValueError)):
-    "An error of one line that holds `words`, and nothing left in `folder`"
+    "What is tried fails with one line that holds `words`, and leaves nothing in `folder`"
     with pytest.raises(error) as e: yield
     said = str(e.value)
     assert '\n' not in said and len(said) < 400, said
@@ -142,24 +145,18 @@ def home(tmp_path, monkeypatch):
     monkeypatch.delenv('SOTA_VISION_DATA', raising=False)
     def refuse(url, *args): raise OSError(f'asked for {url}')
     monkeypatch.setattr(imagenette, 'download', refuse)
-    from fastai.data.external import fastai_cfg, fastai_path
     fastai_cfg.cache_clear()
     yield fastai_path('data')
     fastai_cfg.cache_clear()
 
-def put(sample, folder):
-    "The sample at `folder`, without copying it where links are allowed"
-    import shutil
-    return shutil.copytree(sample, folder)
-
 def test_finds_fastai(home, sample):
     with pytest.raises(OSError, match='imagenette2-160.tgz'): data_path(prof='cpu')
-    large = put(sample, home/'imagenette2-320')
+    large = shutil.copytree(sample, home/'imagenette2-320')
     assert data_path(prof='cpu') == large
-    small = put(sample, home/'imagenette2-160')
+    small = shutil.copytree(sample, home/'imagenette2-160')
     assert data_path(prof='cpu') == small, 'the smallest that is large enough'
     with pytest.raises(OSError, match='asked for .*imagenette2.tgz'): data_path(prof='gpu')
-    whole = put(sample, home/'imagenette2')
+    whole = shutil.copytree(sample, home/'imagenette2')
     assert data_path(prof='gpu') == whole
 
 def test_fastai_broken(home):
@@ -167,12 +164,12 @@ def test_fastai_broken(home):
     with pytest.raises(ValueError, match='is empty'): data_path(prof='cpu')
 
 def test_named_places(home, sample, tmp_path, monkeypatch):
-    put(sample, home/'imagenette2-160')
-    named,given = put(sample, tmp_path/'named'), put(sample, tmp_path/'given')
+    shutil.copytree(sample, home/'imagenette2-160')
+    named,given = shutil.copytree(sample, tmp_path/'named'), shutil.copytree(sample, tmp_path/'given')
     monkeypatch.setenv('SOTA_VISION_DATA', str(named))
     assert data_path(prof='cpu') == named
     assert data_path(given, 'cpu') == given
-    assert data_path(prof='tiny') not in (named, given), 'tiny draws its pictures'
+    assert data_path(prof=replace(profile('tiny'), n_train=20, n_valid=10)) == sample, 'tiny draws its pictures'
     monkeypatch.setenv('SOTA_VISION_DATA', str(tmp_path/'nowhere'))
     with pytest.raises(FileNotFoundError, match='no folder at'): data_path(prof='cpu')
 
