@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['one_sentence', 'stages', 'train_parser', 'out_folders', 'sota_train']
 
-# %% ../nbs/workshop/cli.ipynb #9bca03c7
+# %% ../nbs/workshop/cli.ipynb #c4299405
 import argparse, sys
 from contextlib import contextmanager
 from dataclasses import fields
@@ -15,7 +15,7 @@ from fastcore.docments import docments
 from .imagenette import data_path
 from .recipe import Recipe, fit, named, recipe
 
-# %% ../nbs/workshop/cli.ipynb #78753f13
+# %% ../nbs/workshop/cli.ipynb #83958290
 @contextmanager
 def one_sentence(
     prog:str    # Name of the command, written before the sentence
@@ -26,7 +26,7 @@ def one_sentence(
         print(f'{prog}: {e}', file=sys.stderr)
         raise SystemExit(2) from None
 
-# %% ../nbs/workshop/cli.ipynb #a1fd4f68
+# %% ../nbs/workshop/cli.ipynb #76045001
 def stages(
     text:str    # Such as '3x48,2x64': three epochs at 48 px, then two at 64 px
 ) -> tuple:     # ((3, 48), (2, 64))
@@ -43,7 +43,7 @@ def _flags(parser):
         elif f.type is tuple: group.add_argument(name, type=stages, metavar='EPOCHSxSIZE,…', help=help)
         else: group.add_argument(name, type=f.type, metavar=f.type.__name__, help=help)
 
-# %% ../nbs/workshop/cli.ipynb #fe38b22c
+# %% ../nbs/workshop/cli.ipynb #4649eff4
 def train_parser() -> argparse.ArgumentParser: # What `sota_train` understands
     "The flags of `sota_train`: a few of its own, and one for every field of a recipe"
     parser = argparse.ArgumentParser('sota_train', description='Train an image classifier from scratch and write down everything about the run.')
@@ -56,7 +56,7 @@ def train_parser() -> argparse.ArgumentParser: # What `sota_train` understands
     _flags(parser)
     return parser
 
-# %% ../nbs/workshop/cli.ipynb #a4c0880b
+# %% ../nbs/workshop/cli.ipynb #10a10ca2
 def out_folders(
     out:str,    # Folder that shall take the runs
     seeds:range # Seeds of the runs
@@ -64,11 +64,12 @@ def out_folders(
     "Make the folders for the runs; nothing that is there is overwritten"
     folders = [Path(out)/f'seed-{s}' for s in seeds] if len(seeds) > 1 else [Path(out)]
     for folder in folders:
+        if folder.is_file(): raise ValueError(f'{folder} is a file: name a folder with --out')
         if (folder/'run.json').exists(): raise ValueError(f'{folder} already holds a run: name another folder with --out')
     for folder in folders: folder.mkdir(parents=True, exist_ok=True)
     return folders
 
-# %% ../nbs/workshop/cli.ipynb #9f8305ce
+# %% ../nbs/workshop/cli.ipynb #5ccf8843
 def sota_train(
     args:list=None  # Words of the command line; None: those the program was called with
 ):

@@ -7,14 +7,14 @@ __all__ = ['class_names', 'variants', 'class_name', 'label_of', 'download', 'val
            'get_files', 'middle_square', 'turn_zoom', 'resample', 'fill_zoom', 'resize_orders', 'pixel_error',
            'plot_presizing', 'data_block', 'get_dls']
 
-# %% ../nbs/00_imagenette.ipynb #d18b541a
+# %% ../nbs/00_imagenette.ipynb #e5bad303
 import gzip, os, tarfile, tempfile, zlib
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-# %% ../nbs/00_imagenette.ipynb #f8a8f96f
+# %% ../nbs/00_imagenette.ipynb #0b3bc398
 import fastai.data
 from fastdownload.core import checks_module, path_stats, read_checks
 from fastai.data.external import URLs, fastai_path
@@ -23,30 +23,30 @@ from fastprogress.fastprogress import progress_bar
 from .profile import profile
 from .sketchnette import sketchnette
 
-# %% ../nbs/00_imagenette.ipynb #8a67d3f3
+# %% ../nbs/00_imagenette.ipynb #f3cf6b88
 class_names = dict(
     n01440764='tench', n02102040='English springer', n02979186='cassette player', n03000684='chain saw',
     n03028079='church', n03394916='French horn', n03417042='garbage truck', n03425413='gas pump',
     n03445777='golf ball', n03888257='parachute')
 
-# %% ../nbs/00_imagenette.ipynb #496c5c4b
+# %% ../nbs/00_imagenette.ipynb #251bb7d0
 def class_name(
     folder:str  # A folder's name: a WordNet id of Imagenette, or any name of your own
 ) -> str:       # The class in words; your own names come back as they are
     "What the class in `folder` is called"
     return class_names.get(folder, folder)
 
-# %% ../nbs/00_imagenette.ipynb #f21e10eb
+# %% ../nbs/00_imagenette.ipynb #e578152a
 def label_of(
     path:Path   # A picture: `…/<class folder>/<file>`
 ) -> str:       # The class in words
     "The class of the picture at `path`, from the folder it lies in"
     return class_name(Path(path).parent.name)
 
-# %% ../nbs/00_imagenette.ipynb #902f992f
+# %% ../nbs/00_imagenette.ipynb #d471293a
 variants = {160: URLs.IMAGENETTE_160, 320: URLs.IMAGENETTE_320, 500: URLs.IMAGENETTE}
 
-# %% ../nbs/00_imagenette.ipynb #965da0fd
+# %% ../nbs/00_imagenette.ipynb #2100f168
 def _stream(url, dest):
     "Copy what `url` holds to the file `dest`, a MiB at a time, with a progress bar"
     with urlopen(url, timeout=60) as source, open(dest, 'wb') as f:
@@ -56,7 +56,7 @@ def _stream(url, dest):
         while block := source.read(2**20): f.write(block); bar.update(f.tell())
     if dest.stat().st_size < size: raise OSError('the connection ended too early')
 
-# %% ../nbs/00_imagenette.ipynb #f62088ae
+# %% ../nbs/00_imagenette.ipynb #fdaf00a2
 def _fetch(url, dest):
     "Download `url` to the file `dest`; one sentence in an `OSError` if that fails"
     way_on = 'or go on with the drawn sample (SOTA_VISION_PROFILE=tiny)'
@@ -65,7 +65,7 @@ def _fetch(url, dest):
     except (OSError, HTTPException) as e:
         raise OSError(f'could not download {url} ({getattr(e, "reason", None) or e}): check the network, {way_on}') from None
 
-# %% ../nbs/00_imagenette.ipynb #c018dd9d
+# %% ../nbs/00_imagenette.ipynb #08be968d
 def _unpack(arch, folder, url):
     "Unpack the archive `arch`, which came from `url`, into `folder` and nowhere else"
     if not hasattr(tarfile, 'data_filter'):
@@ -79,7 +79,7 @@ def _unpack(arch, folder, url):
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile):
         raise ValueError(f'the archive from {url} is damaged or cut short: try the download again') from None
 
-# %% ../nbs/00_imagenette.ipynb #77a29ee5
+# %% ../nbs/00_imagenette.ipynb #2805d131
 def download(
     url:str,            # Address of a `.tgz` that holds one folder, called like the archive
     folder:Path=None,   # Where that folder shall lie; None: fastai's own data folder
@@ -101,7 +101,7 @@ def download(
         (unpacked/target.name).replace(target)
     return target
 
-# %% ../nbs/00_imagenette.ipynb #c5e127a2
+# %% ../nbs/00_imagenette.ipynb #bd85871c
 def valid_folder(
     path:Path   # Folder with `train/` and `val/` or `valid/`
 ) -> str:       # 'val' or 'valid', whichever is there; a `FileNotFoundError` or `ValueError` if neither is
@@ -113,7 +113,7 @@ def valid_folder(
     if names := [o for o in ('val', 'valid') if (path/o).is_dir()]: return names[0]
     raise ValueError(f'{path} has train/ but no val/: put the pictures that must never train into {path}/val, a folder per class')
 
-# %% ../nbs/00_imagenette.ipynb #131c19e1
+# %% ../nbs/00_imagenette.ipynb #ddaa7d87
 def _classes(path):
     "Names of the class folders in `path`, each seen to hold a picture"
     folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith('.'))
@@ -122,7 +122,7 @@ def _classes(path):
             raise ValueError(f'class folder {p} holds no pictures: add some, or remove the folder')
     return [p.name for p in folders]
 
-# %% ../nbs/00_imagenette.ipynb #0de67eaf
+# %% ../nbs/00_imagenette.ipynb #3230df3b
 def check_data(
     path:Path   # Folder with `train/` and `val/` (or `valid/`), each with a folder of pictures per class
 ) -> Path:      # `path`; a `FileNotFoundError` or `ValueError` if something is wrong with it
@@ -137,14 +137,14 @@ def check_data(
         raise ValueError(f'{valid/unknown[0]} is a class that {train} does not have: no net can learn it')
     return path
 
-# %% ../nbs/00_imagenette.ipynb #a95c337b
+# %% ../nbs/00_imagenette.ipynb #5624c8c8
 def _imagenette(side):
     "The smallest variant of at least `side` px that is on disk already, else the smallest of them, downloaded"
     urls = [url for px,url in variants.items() if px >= min(side, max(variants))]
     paths = [fastai_path('data')/Path(url).name.removesuffix('.tgz') for url in urls]
     return next((p for p in paths if p.exists()), None) or download(urls[0])
 
-# %% ../nbs/00_imagenette.ipynb #f315ef95
+# %% ../nbs/00_imagenette.ipynb #b4b781bd
 def data_path(
     data:Path=None,  # Folder with `train/` and `val/`; None: look for it
     prof=None        # A `Profile` or its name; None: `profile()`
@@ -156,7 +156,7 @@ def data_path(
     if os.environ.get('SOTA_VISION_DATA'): return check_data(os.environ['SOTA_VISION_DATA'])
     return check_data(_imagenette(prof.presize))
 
-# %% ../nbs/00_imagenette.ipynb #e77acfaa
+# %% ../nbs/00_imagenette.ipynb #3c9b5e87
 def get_files(
     path:Path,          # Folder with `train/` and `val/`
     classes:list=None   # Keep only these classes (in words); None: all
@@ -168,7 +168,7 @@ def get_files(
     if unknown := sorted(set(classes)-set(train.map(label_of))): raise ValueError(f'no class called {unknown[0]!r} in {path/"train"}')
     return tuple(L(f for f in files if label_of(f) in classes) for files in (train, valid))
 
-# %% ../nbs/00_imagenette.ipynb #cd372a70
+# %% ../nbs/00_imagenette.ipynb #234d9cc4
 def _above_0(**values):
     for name,value in values.items():
         if value <= 0: raise ValueError(f'{name}={value}: it must be above 0')
@@ -181,7 +181,7 @@ def middle_square(
     _above_0(size=size)
     return image2tensor(Resize(size)(img, split_idx=1))[None].float() / 255
 
-# %% ../nbs/00_imagenette.ipynb #14b5b5c0
+# %% ../nbs/00_imagenette.ipynb #5993a566
 def turn_zoom(
     angle:float,    # Degrees, clockwise as in fastai's `Rotate`
     zoom:float=1.   # Magnification, above 0; 1 keeps the size
@@ -191,7 +191,7 @@ def turn_zoom(
     c,s = math.cos(math.radians(angle))/zoom, math.sin(math.radians(angle))/zoom
     return tensor([[c, s, 0], [-s, c, 0], [0, 0, 1]])
 
-# %% ../nbs/00_imagenette.ipynb #af093fef
+# %% ../nbs/00_imagenette.ipynb #dcd5f4f1
 def resample(
     x:Tensor,           # (n, 3, h, w) pictures
     mat:Tensor,         # (3, 3) map, from points of the result to points of `x`
@@ -202,7 +202,7 @@ def resample(
     grid = F.affine_grid(mat[None,:2].expand(len(x), -1, -1), (len(x), 3, size, size), align_corners=False)
     return F.grid_sample(x, grid, padding_mode=pad, align_corners=False)
 
-# %% ../nbs/00_imagenette.ipynb #791dab0f
+# %% ../nbs/00_imagenette.ipynb #4d9683d8
 def fill_zoom(
     angle:float # Degrees
 ) -> float:     # Magnification, from 1 to √2
@@ -210,7 +210,7 @@ def fill_zoom(
     a = math.radians(angle)
     return abs(math.cos(a)) + abs(math.sin(a))
 
-# %% ../nbs/00_imagenette.ipynb #434a9a14
+# %% ../nbs/00_imagenette.ipynb #7a23283d
 def resize_orders(
     img:PILImage,       # A picture, its shorter side well above `size`
     angle:float=20.,    # Degrees
@@ -227,7 +227,7 @@ def resize_orders(
         naive=resample(turned, turn_zoom(0, zoom), size),
         presized=resample(middle_square(img, ifnone(presize, 2*size)), mat, size), reference=F.avg_pool2d(full, 8))
 
-# %% ../nbs/00_imagenette.ipynb #c859bdd7
+# %% ../nbs/00_imagenette.ipynb #db8ce489
 def pixel_error(
     a:Tensor,   # Pictures, in [0, 1]
     b:Tensor    # Others of the same shape
@@ -235,7 +235,7 @@ def pixel_error(
     "How far `a` is from `b`"
     return 255 * F.mse_loss(a, b).sqrt().item()
 
-# %% ../nbs/00_imagenette.ipynb #c158c436
+# %% ../nbs/00_imagenette.ipynb #8774f0f1
 def plot_presizing(
     img:PILImage,       # A picture, its shorter side well above `size`
     angle:float=20.,    # Degrees
@@ -259,13 +259,13 @@ def plot_presizing(
     plt.close(fig)
     return fig
 
-# %% ../nbs/00_imagenette.ipynb #faa2b71c
+# %% ../nbs/00_imagenette.ipynb #125761c7
 def _pictures(path, classes=None):
     "All files of the split in `path`, training files first"
     train,valid = get_files(path, classes)
     return train + valid
 
-# %% ../nbs/00_imagenette.ipynb #bd1199c8
+# %% ../nbs/00_imagenette.ipynb #5d1d7086
 def data_block(
     size:int,               # Side of the pictures the net gets, in pixels
     presize:int,            # Side to which each picture is resized on the CPU, in pixels
@@ -281,7 +281,7 @@ def data_block(
                      splitter=GrandparentSplitter(valid_name=('val', 'valid')), get_y=label_of,
                      item_tfms=Resize(presize if aug else size), batch_tfms=tfms)
 
-# %% ../nbs/00_imagenette.ipynb #95e76931
+# %% ../nbs/00_imagenette.ipynb #57afb68a
 def get_dls(
     bs:int=None,            # Pictures per batch; None, here and below: the profile's
     size:int=None,          # Side of the pictures the net gets, in pixels

@@ -6,7 +6,7 @@
 __all__ = ['plot_cross_entropy', 'mse_loss', 'bce_loss', 'focal_loss', 'hinge_loss', 'smooth_targets', 'LabelSmoothing',
            'optimal_gap', 'plot_label_smoothing', 'ece', 'plot_reliability', 'noisy_labels', 'flip_labels', 'relabel']
 
-# %% ../nbs/06_label_smoothing.ipynb #a2a8b82e
+# %% ../nbs/06_label_smoothing.ipynb #93eafdb0
 import csv
 from copy import copy
 from math import log
@@ -18,7 +18,7 @@ from fastcore.basics import GetAttr,patch
 from fastai.torch_core import TensorCategory
 from fastai.data.core import DataLoaders
 
-# %% ../nbs/06_label_smoothing.ipynb #313ca74f
+# %% ../nbs/06_label_smoothing.ipynb #941e90fc
 _blue,_orange,_grey = '#0072B2','#E69F00','#777777'  # Okabe and Ito's colours, told apart by colour-blind readers
 
 def _logits_1d(logits, target):
@@ -28,7 +28,7 @@ def _logits_1d(logits, target):
     if not 0 <= target < len(z): raise ValueError(f"target is {target}: with {len(z)} logits it must be 0 to {len(z)-1}")
     return z
 
-# %% ../nbs/06_label_smoothing.ipynb #2d9829a8
+# %% ../nbs/06_label_smoothing.ipynb #bb443f6f
 def plot_cross_entropy(
     logits,             # One logit per class: list or 1-d tensor of at least two, any real numbers
     target:int          # Index of the right class, 0 to number of classes − 1
@@ -51,7 +51,7 @@ def plot_cross_entropy(
     for ax in (axs[0], axs[2]): ax.axhline(0, color='k', lw=.6)
     return fig
 
-# %% ../nbs/06_label_smoothing.ipynb #9b31623e
+# %% ../nbs/06_label_smoothing.ipynb #c9342c03
 def _one_hot(target, n):
     "Class indices, any shape, as float one-hots on a new last axis; `ValueError` for an index that is no class"
     target = torch.as_tensor(target).as_subclass(Tensor).long()
@@ -59,7 +59,7 @@ def _one_hot(target, n):
         raise ValueError(f"targets run from {target.min()} to {target.max()}: with {n} classes they must be 0 to {n-1}")
     return F.one_hot(target, n).float()
 
-# %% ../nbs/06_label_smoothing.ipynb #6284da58
+# %% ../nbs/06_label_smoothing.ipynb #157977c2
 def mse_loss(
     logits:Tensor,  # Logits, float, (n, classes)
     target:Tensor   # Class indices, int, (n,)
@@ -68,7 +68,7 @@ def mse_loss(
     logits = logits.as_subclass(Tensor)
     return (logits.softmax(1) - _one_hot(target, logits.shape[1])).square().sum(1).mean()
 
-# %% ../nbs/06_label_smoothing.ipynb #24683bf2
+# %% ../nbs/06_label_smoothing.ipynb #d4368d06
 def bce_loss(
     logits:Tensor,  # Logits, float, (n, classes)
     target:Tensor   # Class indices, int, (n,)
@@ -78,7 +78,7 @@ def bce_loss(
     yes = _one_hot(target, logits.shape[1])
     return (F.softplus(logits) - yes*logits).sum(1).mean()
 
-# %% ../nbs/06_label_smoothing.ipynb #6ef4c4e7
+# %% ../nbs/06_label_smoothing.ipynb #a5675ce8
 def focal_loss(
     logits:Tensor,      # Logits, float, (n, classes)
     target:Tensor,      # Class indices, int, (n,)
@@ -89,7 +89,7 @@ def focal_loss(
     logp = (logits.as_subclass(Tensor).log_softmax(1) * _one_hot(target, logits.shape[1])).sum(1)
     return -((1-logp.exp())**gamma * logp).mean()
 
-# %% ../nbs/06_label_smoothing.ipynb #97bcfa48
+# %% ../nbs/06_label_smoothing.ipynb #fcc78847
 def hinge_loss(
     logits:Tensor,      # Logits, float, (n, classes)
     target:Tensor,      # Class indices, int, (n,)
@@ -102,11 +102,11 @@ def hinge_loss(
     short = (logits - logits[right][:,None] + margin).clamp(min=0)
     return short.masked_fill(right, 0).sum(1).mean()
 
-# %% ../nbs/06_label_smoothing.ipynb #bf7b9a70
+# %% ../nbs/06_label_smoothing.ipynb #e0b029b1
 def _check_eps(eps):
     if not 0 <= eps < 1: raise ValueError(f"eps is {eps}: label smoothing needs 0 ≤ ε < 1 (0.1 is usual)")
 
-# %% ../nbs/06_label_smoothing.ipynb #8f95002a
+# %% ../nbs/06_label_smoothing.ipynb #495a4309
 def smooth_targets(
     target:Tensor,  # Class indices, int, any shape; or probabilities, float, any shape
     n:int,          # Number of classes
@@ -117,10 +117,10 @@ def smooth_targets(
     if not target.is_floating_point(): target = _one_hot(target, n)
     return target.as_subclass(Tensor)*(1-eps) + eps/n
 
-# %% ../nbs/06_label_smoothing.ipynb #60ba09de
+# %% ../nbs/06_label_smoothing.ipynb #74913fd4
 def _axis(logits): return min(1, logits.ndim-1)
 
-# %% ../nbs/06_label_smoothing.ipynb #e3911950
+# %% ../nbs/06_label_smoothing.ipynb #6af2eee6
 def _check_shapes(logits, target):
     "Do `target`'s indices or probabilities fit `logits`?"
     shape,axis = tuple(logits.shape), _axis(logits)
@@ -130,7 +130,7 @@ def _check_shapes(logits, target):
     raise ValueError(f"targets of shape {tuple(target.shape)} ({target.dtype}) do not fit logits of shape {shape}: "
                      "give class indices without the class axis, or float probabilities of the logits' shape")
 
-# %% ../nbs/06_label_smoothing.ipynb #daf392a3
+# %% ../nbs/06_label_smoothing.ipynb #1ea1bc93
 def _wanted(target, logits, eps, ignore_index):
     "Smoothed targets of the shape of `logits`; for indices also the classes and which of them count"
     n = logits.shape[_axis(logits)]
@@ -139,7 +139,7 @@ def _wanted(target, logits, eps, ignore_index):
     known = target.where(keep, torch.zeros_like(target)).long()
     return smooth_targets(known, n, eps).movedim(-1, _axis(logits)), known, keep
 
-# %% ../nbs/06_label_smoothing.ipynb #3f6981aa
+# %% ../nbs/06_label_smoothing.ipynb #f054a0f7
 def _terms(logits, target, eps, weight, ignore_index):
     "Loss of each item, and how much each counts in the mean"
     q,known,keep = _wanted(target, logits, eps, ignore_index)
@@ -150,7 +150,7 @@ def _terms(logits, target, eps, weight, ignore_index):
     if keep is None: return loss, torch.ones_like(loss)
     return loss.masked_fill(~keep, 0), w[known].masked_fill(~keep, 0)
 
-# %% ../nbs/06_label_smoothing.ipynb #941145f6
+# %% ../nbs/06_label_smoothing.ipynb #340a97a2
 class LabelSmoothing(nn.Module):
     "Cross-entropy of smoothed targets, equal to `F.cross_entropy(label_smoothing=eps)` (Szegedy et al. 2015, sec. 7)"
     y_int = True
@@ -167,7 +167,7 @@ class LabelSmoothing(nn.Module):
         self.eps,self.reduction,self.ignore_index = eps,reduction,ignore_index
         self.register_buffer('weight', None if weight is None else torch.as_tensor(weight, dtype=torch.float))
 
-# %% ../nbs/06_label_smoothing.ipynb #51596bd4
+# %% ../nbs/06_label_smoothing.ipynb #9f580b07
 @patch
 def forward(self:LabelSmoothing,
     logits:Tensor,  # Logits, float, (n, classes) or (n, classes, height, width) or (classes,)
@@ -180,7 +180,7 @@ def forward(self:LabelSmoothing,
     if self.reduction == 'none': return loss
     return loss.sum() if self.reduction == 'sum' else loss.sum()/share.sum()
 
-# %% ../nbs/06_label_smoothing.ipynb #bbf04a39
+# %% ../nbs/06_label_smoothing.ipynb #9af5bbe7
 @patch
 def activation(self:LabelSmoothing,
     out:Tensor      # Logits, float, (n, classes, …)
@@ -188,7 +188,7 @@ def activation(self:LabelSmoothing,
     "Softmax over the classes"
     return out.softmax(_axis(out))
 
-# %% ../nbs/06_label_smoothing.ipynb #62adb17c
+# %% ../nbs/06_label_smoothing.ipynb #801e67ee
 @patch
 def decodes(self:LabelSmoothing,
     out:Tensor      # Logits or probabilities, float, (n, classes, …)
@@ -196,7 +196,7 @@ def decodes(self:LabelSmoothing,
     "The most probable class"
     return out.argmax(_axis(out))
 
-# %% ../nbs/06_label_smoothing.ipynb #62f2f4b5
+# %% ../nbs/06_label_smoothing.ipynb #71302954
 def optimal_gap(
     eps:float,  # Share of the target that is spread evenly, in [0, 1)
     n:int       # Number of classes, at least 2
@@ -206,7 +206,7 @@ def optimal_gap(
     if n < 2: raise ValueError(f"n is {n}: a classifier needs at least 2 classes")
     return log((1-eps+eps/n) / (eps/n)) if eps else float('inf')
 
-# %% ../nbs/06_label_smoothing.ipynb #5bf2f19f
+# %% ../nbs/06_label_smoothing.ipynb #171c0fe8
 def _draw_loss(ax, eps, n, gap):
     "Loss against gap, plain and smoothed, with the optimum and where `gap` is"
     best = optimal_gap(eps, n)
@@ -220,7 +220,7 @@ def _draw_loss(ax, eps, n, gap):
     ax.set(title='loss of one picture', xlabel='logit of the right class minus the others', ylabel='loss (nats)')
     ax.legend()
 
-# %% ../nbs/06_label_smoothing.ipynb #e9a95426
+# %% ../nbs/06_label_smoothing.ipynb #26c61803
 def plot_label_smoothing(
     eps:float=0.1,  # Share of the target that is spread evenly, in [0, 1)
     n:int=10,       # Number of classes, at least 2
@@ -240,7 +240,7 @@ def plot_label_smoothing(
     _draw_loss(axs[1], eps, n, gap)
     return fig
 
-# %% ../nbs/06_label_smoothing.ipynb #3e9ed745
+# %% ../nbs/06_label_smoothing.ipynb #f3513ae4
 def _check_probs(probs, targets, bins):
     "`probs` and `targets` as tensors that fit each other, or `ValueError`"
     p,t = torch.as_tensor(probs).as_subclass(Tensor).double().cpu(), torch.as_tensor(targets).as_subclass(Tensor).cpu()
@@ -251,7 +251,7 @@ def _check_probs(probs, targets, bins):
         raise ValueError(f"rows of probs must be probabilities that sum to 1; the first sums to {p[0].sum():.3g}: apply softmax first")
     return p,t
 
-# %% ../nbs/06_label_smoothing.ipynb #63cde061
+# %% ../nbs/06_label_smoothing.ipynb #5a2ffb08
 def _bins(probs, targets, bins):
     "Count, mean confidence and share right (nan where empty) of each bin; bin i holds confidences in (i/bins, (i+1)/bins]"
     probs,targets = _check_probs(probs, targets, bins)
@@ -261,7 +261,7 @@ def _bins(probs, targets, bins):
     mean_conf,right = (which.bincount(v.double(), minlength=bins)/count for v in (conf, pred == targets))
     return count,mean_conf,right
 
-# %% ../nbs/06_label_smoothing.ipynb #032fbc5b
+# %% ../nbs/06_label_smoothing.ipynb #5efad2e0
 def ece(
     probs:Tensor,   # Probabilities, float, (n, classes), rows sum to 1
     targets:Tensor, # Class indices, int, (n,)
@@ -271,14 +271,14 @@ def ece(
     count,conf,right = _bins(probs, targets, bins)
     return ((conf-right).abs().nan_to_num() * count).sum().item() / len(targets)
 
-# %% ../nbs/06_label_smoothing.ipynb #7758522b
+# %% ../nbs/06_label_smoothing.ipynb #dca47f61
 def _wilson(share, n, z=1.96):
     "95 % interval for a share of `n` trials (Wilson 1927)"
     mid = (share + z*z/(2*n)) / (1+z*z/n)
     half = z*(share*(1-share)/n + z*z/(4*n*n)).sqrt() / (1+z*z/n)
     return mid-half, mid+half
 
-# %% ../nbs/06_label_smoothing.ipynb #cee519f6
+# %% ../nbs/06_label_smoothing.ipynb #7ca54213
 def plot_reliability(
     probs:Tensor,       # Probabilities, float, (n, classes), rows sum to 1
     targets:Tensor,     # Class indices, int, (n,)
@@ -300,7 +300,7 @@ def plot_reliability(
     ax.legend(loc='upper left', fontsize=8)
     return ax.figure
 
-# %% ../nbs/06_label_smoothing.ipynb #ba92ba58
+# %% ../nbs/06_label_smoothing.ipynb #4aef1493
 def _noisy_table(root, column):
     "Path → label of `root`'s noisy_imagenette.csv"
     table = Path(root)/'noisy_imagenette.csv'
@@ -311,7 +311,7 @@ def _noisy_table(root, column):
         raise ValueError(f"{table} has no column {column!r}: choose one of {', '.join(known) or 'none'}")
     return {r['path']: r[column] for r in rows}
 
-# %% ../nbs/06_label_smoothing.ipynb #c97e74ef
+# %% ../nbs/06_label_smoothing.ipynb #cb31dcf1
 def noisy_labels(
     files:list,                     # Pictures of Imagenette: `…/train/<wnid>/<name>`
     column:str='noisy_labels_50'    # Column of the table: 'noisy_labels_' and 0, 1, 5, 25 or 50, the % that are wrong
@@ -324,7 +324,7 @@ def noisy_labels(
         if key not in tables[root]: raise ValueError(f"{key} is not in {root/'noisy_imagenette.csv'}: is it one of Imagenette's own pictures?")
     return [tables[root][key] for root,key in keys]
 
-# %% ../nbs/06_label_smoothing.ipynb #36be5b38
+# %% ../nbs/06_label_smoothing.ipynb #d7f9cb87
 def flip_labels(
     labels:Tensor,  # Class indices, int, (n,)
     share:float,    # Share of labels to make wrong, in [0, 1]
@@ -339,7 +339,7 @@ def flip_labels(
     y[pick] = (y[pick] + torch.from_numpy(rng.integers(1, n_classes, len(pick)))) % n_classes
     return y
 
-# %% ../nbs/06_label_smoothing.ipynb #8311e4be
+# %% ../nbs/06_label_smoothing.ipynb #311b6bd5
 class _Relabelled(GetAttr):
     "A dataset with other labels, its pictures left alone"
     _default = 'ds'
@@ -347,7 +347,7 @@ class _Relabelled(GetAttr):
     def __len__(self): return len(self.ds)
     def __getitem__(self, i): return self.ds[i][0], TensorCategory(self.labels[i])
 
-# %% ../nbs/06_label_smoothing.ipynb #2f195ab1
+# %% ../nbs/06_label_smoothing.ipynb #cbb73f62
 def _label_ids(labels, vocab):
     "`labels` as class indices of `vocab`, or `ValueError`"
     ids = {o: i for i,o in enumerate(vocab)}
@@ -355,7 +355,7 @@ def _label_ids(labels, vocab):
     if unknown: raise ValueError(f"label {unknown[0]!r} is not a class: they are {', '.join(map(str, ids))}, or their indices")
     return [ids[o] if isinstance(o, str) else int(o) for o in labels]
 
-# %% ../nbs/06_label_smoothing.ipynb #61fe37ed
+# %% ../nbs/06_label_smoothing.ipynb #6d535b42
 def relabel(
     dls:DataLoaders,    # Any with pictures first and one label second; not changed
     labels:list         # A label per training picture, in the order of `dls.train_ds`: indices, or names in `dls.vocab`

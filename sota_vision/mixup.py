@@ -6,7 +6,7 @@
 __all__ = ['blend', 'mix', 'plot_mixup', 'mixed_loss', 'draw_lambda', 'plot_lambda', 'Mixing', 'Mixup', 'paste', 'cut_box',
            'cutmix', 'CutMix', 'inner_box', 'resizemix', 'ResizeMix', 'mixed_at', 'ManifoldMixup']
 
-# %% ../nbs/05_mixup.ipynb #d7bc57dd
+# %% ../nbs/05_mixup.ipynb #b65363af
 import inspect, math
 from contextlib import contextmanager
 import matplotlib.pyplot as plt
@@ -19,7 +19,7 @@ from fastcore.basics import patch
 from fastai.basics import Callback, NoneReduce
 from fastai.vision.core import image2tensor
 
-# %% ../nbs/05_mixup.ipynb #b76cfa39
+# %% ../nbs/05_mixup.ipynb #c3386bb1
 def blend(
     x:Tensor,       # (n, …) floating-point: pixels, activations, one-hot or soft targets
     lam:Tensor,     # Weight of each item itself, in [0, 1]: one number, or one per item (n,)
@@ -32,7 +32,7 @@ def blend(
         raise ValueError(f'{len(x)} items need {len(x)} partners and one weight or {len(x)}, got {len(perm)} and {lam.numel()}')
     return torch.lerp(x[perm], x, lam.reshape(-1, *[1]*(x.ndim-1)))
 
-# %% ../nbs/05_mixup.ipynb #c00a2bab
+# %% ../nbs/05_mixup.ipynb #e7fde8ed
 def mix(
     x:Tensor,       # (n, …) floating-point inputs
     y:Tensor,       # (n, classes) one-hot or soft targets, or (n, …) numbers to be predicted
@@ -44,7 +44,7 @@ def mix(
     if not ((lam >= 0) & (lam <= 1)).all(): raise ValueError(f'lam is {lam.tolist()}: a weight lies between 0 and 1')
     return blend(x, lam, perm), blend(y, lam, perm)
 
-# %% ../nbs/05_mixup.ipynb #329352b5
+# %% ../nbs/05_mixup.ipynb #2be50d85
 def _pixels(im, size=160):
     "A picture as (3, size, size) floats in [0, 1]; tensors pass as they are"
     if isinstance(im, Tensor): return im
@@ -55,14 +55,14 @@ def _show(ax, im, title):
     ax.set_title(title, fontsize=10)
     ax.axis('off')
 
-# %% ../nbs/05_mixup.ipynb #ab13816e
+# %% ../nbs/05_mixup.ipynb #61917bcb
 def _target_bars(ax, names, target):
     bars = ax.bar(names, target, color=['C0','C1'])
     ax.bar_label(bars, fmt='%.2g')
     ax.set(ylim=(0,1.15), ylabel='target')
     ax.set_title('target of the blend', fontsize=10)
 
-# %% ../nbs/05_mixup.ipynb #136f02d9
+# %% ../nbs/05_mixup.ipynb #0a0f7ec3
 def plot_mixup(
     a,                          # First picture: PIL, or (3, h, w) float tensor in [0, 1]
     b,                          # Second picture: PIL, or a tensor of the same shape
@@ -73,13 +73,13 @@ def plot_mixup(
     if not 0 <= t <= 1: raise ValueError(f't is {t}: the weight of the first picture lies between 0 and 1')
     a,b = _pixels(a),_pixels(b)
     if a.shape != b.shape: raise ValueError(f'pictures of {tuple(a.shape)} and {tuple(b.shape)} cannot be blended: give both the same size')
-    fig,axs = plt.subplots(1, 4, figsize=(10,2.7), width_ratios=[1,1,1,.9], layout='constrained')
+    fig,axs = plt.subplots(1, 4, figsize=(9,2.4), width_ratios=[1,1,1,.9], layout='constrained')
     titles = [*names, f'{t:.2g} × {names[0]} + {1-t:.2g} × {names[1]}']
     for ax,im,title in zip(axs, (a, b, t*a + (1-t)*b), titles): _show(ax, im, title)
     _target_bars(axs[3], names, [t, 1-t])
     return fig
 
-# %% ../nbs/05_mixup.ipynb #4ad59e55
+# %% ../nbs/05_mixup.ipynb #3f9c8c77
 def mixed_loss(
     loss_func,          # Any loss of (`pred`, labels); with a weight per item, one that knows `reduction`
     pred:Tensor,        # (n, …) predictions
@@ -95,12 +95,12 @@ def mixed_loss(
     reduction = getattr(loss_func, 'reduction', 'mean')
     return losses.mean() if reduction == 'mean' else losses.sum() if reduction == 'sum' else losses
 
-# %% ../nbs/05_mixup.ipynb #35af5d69
+# %% ../nbs/05_mixup.ipynb #07f3ded1
 def _check_alpha(alpha):
     "Raise unless `alpha` can be the parameter of a Beta distribution"
     if not 0 < alpha < math.inf: raise ValueError(f'alpha is {alpha}: Beta(α, α) needs a positive number, such as 0.4')
 
-# %% ../nbs/05_mixup.ipynb #d305ca12
+# %% ../nbs/05_mixup.ipynb #dba28e0c
 def _beta(alpha, n):
     "`n` draws from Beta(α, α), also for α so small that `Beta` underflows to ½"
     if alpha >= 0.01: return Beta(torch.tensor(alpha), torch.tensor(alpha)).sample((n,))
@@ -108,7 +108,7 @@ def _beta(alpha, n):
     a,b = [gamma.sample((n,)).log() + torch.rand(n, dtype=torch.double).log()/alpha for _ in range(2)]
     return torch.sigmoid(a-b).float()
 
-# %% ../nbs/05_mixup.ipynb #e89622be
+# %% ../nbs/05_mixup.ipynb #2bcff164
 def draw_lambda(
     n:int=1,            # How many
     alpha:float=0.4,    # α of Beta(α, α), above 0; 'chapter' does without
@@ -121,7 +121,7 @@ def draw_lambda(
     lam = _beta(float(alpha), n)
     return lam if how == 'paper' else torch.max(lam, 1-lam)
 
-# %% ../nbs/05_mixup.ipynb #613cbd74
+# %% ../nbs/05_mixup.ipynb #87725915
 def _plot_lambdas(ax, how, alphas, n):
     "One histogram line per α, with the mean share of the lighter picture in the legend"
     for i,alpha in enumerate(alphas if how != 'chapter' else [1]):
@@ -131,15 +131,16 @@ def _plot_lambdas(ax, how, alphas, n):
         ax.hist(lam.numpy(), bins=40, range=(0,1), density=True, histtype='step', lw=1.8, color=f'C{i}',
                 ls=['-','--','-.',':'][i%4], label=f'{name} (lighter picture: {share:.0%})')
 
-# %% ../nbs/05_mixup.ipynb #1fb1b1d0
+# %% ../nbs/05_mixup.ipynb #4c4684e1
 def plot_lambda(
     alphas=(0.1,0.4,1,4),   # Values of α, each above 0
     n:int=20_000,           # Draws for each
     seed:int=0              # Seed of the draws; the chance of the caller is left as it was
 ) -> plt.Figure:            # Three panels: 'paper', 'fastai', 'chapter'
     "Histograms of the λ that the paper, fastai and the chapter draw"
+    for alpha in alphas: _check_alpha(alpha)
     titles = dict(paper='the paper: Beta(α, α)', fastai='fastai: the larger of λ and 1−λ', chapter='the chapter: even, ½ to 1')
-    fig,axs = plt.subplots(1, 3, figsize=(10,3.2), sharey=True, layout='constrained')
+    fig,axs = plt.subplots(1, 3, figsize=(9,3), sharey=True, layout='constrained')
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for ax,(how,title) in zip(axs, titles.items()):
@@ -149,7 +150,7 @@ def plot_lambda(
     axs[0].set_ylabel('density')
     return fig
 
-# %% ../nbs/05_mixup.ipynb #58d2a639
+# %% ../nbs/05_mixup.ipynb #d0757824
 class Mixing(Callback):
     "Mix each training batch with a shuffled copy of itself; a subclass says how, in `draw` and `blend_inputs`"
     run_valid = False
@@ -161,7 +162,7 @@ class Mixing(Callback):
         self.learn.xb,lam = self.blend_inputs(lam, perm)
         self._blend_targets(lam, perm)
 
-# %% ../nbs/05_mixup.ipynb #afcd94f4
+# %% ../nbs/05_mixup.ipynb #1c99b8ba
 @patch
 def blend_inputs(self:Mixing,
     lam:Tensor,     # Weights drawn, in [0, 1]: (1,) or (n,)
@@ -170,7 +171,7 @@ def blend_inputs(self:Mixing,
     "Blend every input of the batch"
     return tuple(blend(x, lam, perm) for x in self.xb), lam
 
-# %% ../nbs/05_mixup.ipynb #25713ac8
+# %% ../nbs/05_mixup.ipynb #72bc61ef
 @patch
 def _blend_targets(self:Mixing, lam, perm):
     "Blend targets that are numbers; sort labels into heavier ones, left in `yb`, and lighter ones"
@@ -182,7 +183,7 @@ def _blend_targets(self:Mixing, lam, perm):
         self.learn.yb = tuple(torch.where(swap, p, y) for y,p in pairs)
         self.lighter = tuple(torch.where(swap, y, p) for y,p in pairs)
 
-# %% ../nbs/05_mixup.ipynb #20e08ea9
+# %% ../nbs/05_mixup.ipynb #144e3c0d
 @patch
 def after_loss(self:Mixing):
     "Write the mixed loss over the plain one; `loss_func` itself is never touched"
@@ -190,7 +191,7 @@ def after_loss(self:Mixing):
     self.learn.loss_grad = mixed_loss(self.loss_func, self.pred, self.yb, self.lighter, self.lam)
     self.learn.loss = self.loss_grad.clone()
 
-# %% ../nbs/05_mixup.ipynb #d19c33b0
+# %% ../nbs/05_mixup.ipynb #987c78ea
 def _by_item(loss_func, yb):
     "Can the loss on labels `yb` be had item by item, and is its mean the mean over items?"
     keywords,inner = getattr(loss_func, 'keywords', {}), getattr(loss_func, 'func', loss_func)
@@ -199,7 +200,7 @@ def _by_item(loss_func, yb):
     labels = [y for y in yb if not y.is_floating_point()]
     return not labels or (known and not weighted and all(y.ndim == 1 for y in labels))
 
-# %% ../nbs/05_mixup.ipynb #e7581a18
+# %% ../nbs/05_mixup.ipynb #1f166241
 class Mixup(Mixing):
     "Mixup as a callback: blend inputs and targets with λ from `draw_lambda` (Zhang et al. 2017)"
     def __init__(self,
@@ -210,13 +211,15 @@ class Mixup(Mixing):
         draw_lambda(1, alpha, how)
         self.alpha,self.how,self.per_item = alpha,how,per_item
 
-    def draw(self,
-        n:int   # Items in the batch
-    ) -> Tensor: # (n,) or (1,) weights in [0, 1]
-        "A weight for each item, or one for all"
-        return draw_lambda(n if self.per_item and _by_item(self.loss_func, self.yb) else 1, self.alpha, self.how)
+# %% ../nbs/05_mixup.ipynb #068f573c
+@patch
+def draw(self:Mixup,
+    n:int   # Items in the batch
+) -> Tensor: # (n,) or (1,) weights in [0, 1]
+    "A weight for each item, or one for all"
+    return draw_lambda(n if self.per_item and _by_item(self.loss_func, self.yb) else 1, self.alpha, self.how)
 
-# %% ../nbs/05_mixup.ipynb #42b702ee
+# %% ../nbs/05_mixup.ipynb #88e565c2
 def paste(
     x:Tensor,       # (n, c, h, w) pictures
     patch:Tensor,   # (n, c, h', w') what to paste
@@ -231,7 +234,7 @@ def paste(
     out[..., top:top+ph, left:left+pw] = patch
     return out, 1 - ph*pw/(h*w)
 
-# %% ../nbs/05_mixup.ipynb #5ce23ad6
+# %% ../nbs/05_mixup.ipynb #f30ebfb5
 def cut_box(
     h:int,      # Height of the picture, in pixels
     w:int,      # Width, in pixels
@@ -243,7 +246,7 @@ def cut_box(
     top,left = max(cy - bh//2, 0), max(cx - bw//2, 0)
     return top, left, min(cy - bh//2 + bh, h) - top, min(cx - bw//2 + bw, w) - left
 
-# %% ../nbs/05_mixup.ipynb #7f44d195
+# %% ../nbs/05_mixup.ipynb #520c806f
 def cutmix(
     x:Tensor,       # (n, c, h, w) pictures
     perm:Tensor,    # (n,) int64, the partner of each
@@ -251,9 +254,11 @@ def cutmix(
 ) -> tuple:         # (new pictures, λ: share of pixels that are a picture's own)
     "Paste the partner's pixels within `box` over each picture (Yun et al. 2019)"
     top,left,bh,bw = box
-    return paste(x, x[perm][..., top:top+bh, left:left+bw], top, left)
+    patch = x[perm][..., top:top+bh, left:left+bw]
+    if patch.shape[-2:] != (bh,bw): raise ValueError(f'box {tuple(box)} (top, left, height, width) leaves pictures of {x.shape[-2]}×{x.shape[-1]}')
+    return paste(x, patch, top, left)
 
-# %% ../nbs/05_mixup.ipynb #dbd3ae24
+# %% ../nbs/05_mixup.ipynb #954584b7
 class CutMix(Mixing):
     "CutMix as a callback: one box per batch, targets mixed by area (Yun et al. 2019)"
     def __init__(self,
@@ -262,13 +267,15 @@ class CutMix(Mixing):
         _check_alpha(alpha)
         self.alpha = alpha
 
-    def draw(self,
-        n:int   # Items in the batch
-    ) -> Tensor: # (1,) the share to keep, before clipping
-        "One weight for all"
-        return draw_lambda(1, self.alpha, 'paper')
+# %% ../nbs/05_mixup.ipynb #f9c7e983
+@patch
+def draw(self:CutMix,
+    n:int   # Items in the batch
+) -> Tensor: # (1,) the share to keep, before clipping
+    "One weight for all"
+    return draw_lambda(1, self.alpha, 'paper')
 
-# %% ../nbs/05_mixup.ipynb #7a6b634d
+# %% ../nbs/05_mixup.ipynb #6fc15f4d
 @patch
 def blend_inputs(self:CutMix,
     lam:Tensor,     # (1,) the share to keep, in [0, 1]
@@ -279,7 +286,7 @@ def blend_inputs(self:CutMix,
     mixed,shares = zip(*[cutmix(x, perm, box) for x in self.xb])
     return mixed, lam.new_tensor(shares[:1])
 
-# %% ../nbs/05_mixup.ipynb #7c383414
+# %% ../nbs/05_mixup.ipynb #62923e84
 def inner_box(
     h:int,          # Height of the picture, in pixels
     w:int,          # Width, in pixels
@@ -291,7 +298,7 @@ def inner_box(
     top,left = [torch.randint(room+1, (1,)).item() for room in (h-bh, w-bw)]
     return top, left, bh, bw
 
-# %% ../nbs/05_mixup.ipynb #463982eb
+# %% ../nbs/05_mixup.ipynb #067e60ea
 def resizemix(
     x:Tensor,       # (n, c, h, w) pictures
     perm:Tensor,    # (n,) int64, the partner of each
@@ -301,7 +308,7 @@ def resizemix(
     top,left,bh,bw = box
     return paste(x, F.interpolate(x[perm], size=(bh,bw), mode='bilinear', antialias=True), top, left)
 
-# %% ../nbs/05_mixup.ipynb #0c1087a4
+# %% ../nbs/05_mixup.ipynb #6017b760
 class ResizeMix(Mixing):
     "ResizeMix as a callback: one box per batch, the partner shrunk into it (Qin et al. 2020)"
     def __init__(self,
@@ -311,13 +318,15 @@ class ResizeMix(Mixing):
         if not 0 < low <= high <= 1: raise ValueError(f'low={low}, high={high}: the patch needs 0 < low ≤ high ≤ 1')
         self.low,self.high = low,high
 
-    def draw(self,
-        n:int   # Items in the batch
-    ) -> Tensor: # (1,) the share to keep, before rounding
-        "One weight for all, from a side τ that is even between `low` and `high`"
-        return 1 - (self.low + (self.high-self.low)*torch.rand(1))**2
+# %% ../nbs/05_mixup.ipynb #33138fe9
+@patch
+def draw(self:ResizeMix,
+    n:int   # Items in the batch
+) -> Tensor: # (1,) the share to keep, before rounding
+    "One weight for all, from a side τ that is even between `low` and `high`"
+    return 1 - (self.low + (self.high-self.low)*torch.rand(1))**2
 
-# %% ../nbs/05_mixup.ipynb #67ba4151
+# %% ../nbs/05_mixup.ipynb #408e0279
 @patch
 def blend_inputs(self:ResizeMix,
     lam:Tensor,     # (1,) the share to keep, in [0, 1]
@@ -328,7 +337,7 @@ def blend_inputs(self:ResizeMix,
     mixed,shares = zip(*[resizemix(x, perm, box) for x in self.xb])
     return mixed, lam.new_tensor(shares[:1])
 
-# %% ../nbs/05_mixup.ipynb #9c36c69f
+# %% ../nbs/05_mixup.ipynb #a67c59ab
 @contextmanager
 def mixed_at(
     layer:nn.Module,    # Layer of some net, called once in a forward pass
@@ -339,7 +348,7 @@ def mixed_at(
     def hook(module, inputs, output): return blend(output, lam, perm)
     with layer.register_forward_hook(hook): yield
 
-# %% ../nbs/05_mixup.ipynb #3e400d47
+# %% ../nbs/05_mixup.ipynb #bd2da57b
 def _mix_next_pass(model, layer, lam, perm):
     "Let the next forward pass of `model` blend what leaves `layer`; returns a function that calls it off"
     forward,was = model.forward, vars(model).get('forward')
@@ -352,14 +361,14 @@ def _mix_next_pass(model, layer, lam, perm):
     model.forward = mixed
     return undo
 
-# %% ../nbs/05_mixup.ipynb #18f7bbb2
+# %% ../nbs/05_mixup.ipynb #6585f94b
 def _stages(model):
     "The input (None) and those children of `model` that are blocks of layers, its head left out"
     blocks = [m for m in list(model.children())[:-1] if isinstance(m, nn.Sequential)]
     if not blocks: raise ValueError(f'{type(model).__name__} has no blocks (nn.Sequential) before its head: name the layers to mix at')
     return [None, *blocks]
 
-# %% ../nbs/05_mixup.ipynb #d5238dbe
+# %% ../nbs/05_mixup.ipynb #a5227e2a
 class ManifoldMixup(Mixing):
     "Mixup at a layer drawn anew for each batch (Verma et al. 2019)"
     def __init__(self,
@@ -371,13 +380,15 @@ class ManifoldMixup(Mixing):
         self.alpha,self.layers,self.how = alpha,layers,how
         self.undo = None
 
-    def draw(self,
-        n:int   # Items in the batch
-    ) -> Tensor: # (1,) in [0, 1]
-        "One weight for all, as in the paper"
-        return draw_lambda(1, self.alpha, self.how)
+# %% ../nbs/05_mixup.ipynb #3fcbcc3e
+@patch
+def draw(self:ManifoldMixup,
+    n:int   # Items in the batch
+) -> Tensor: # (1,) in [0, 1]
+    "One weight for all, as in the paper"
+    return draw_lambda(1, self.alpha, self.how)
 
-# %% ../nbs/05_mixup.ipynb #956f78b1
+# %% ../nbs/05_mixup.ipynb #21594950
 @patch
 def before_fit(self:ManifoldMixup):
     "Settle the places to mix at"
@@ -386,7 +397,7 @@ def before_fit(self:ManifoldMixup):
     if not self.places or any(m is not None and m not in inside for m in self.places):
         raise ValueError('layers holds a module that is not part of the model, or nothing: take them from learn.model')
 
-# %% ../nbs/05_mixup.ipynb #0568dc76
+# %% ../nbs/05_mixup.ipynb #5637a8cf
 @patch
 def blend_inputs(self:ManifoldMixup,
     lam:Tensor,     # (1,) weight in [0, 1]
@@ -398,7 +409,7 @@ def blend_inputs(self:ManifoldMixup,
     self.undo = _mix_next_pass(self.model, layer, lam, perm)
     return self.xb, lam
 
-# %% ../nbs/05_mixup.ipynb #7c7f9d8c
+# %% ../nbs/05_mixup.ipynb #2649bf15
 @patch
 def after_batch(self:ManifoldMixup):
     "A batch that was cancelled before its forward pass leaves nothing behind"

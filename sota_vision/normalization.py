@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['channel_stats', 'plot_channels', 'normalizers', 'check_normalized', 'NormalizeLayer', 'with_stats']
 
-# %% ../nbs/02_normalization.ipynb #b81640a6
+# %% ../nbs/02_normalization.ipynb #1ecd525c
 from pathlib import Path
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from PIL import Image
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import Normalize
 
-# %% ../nbs/02_normalization.ipynb #8d05d89f
+# %% ../nbs/02_normalization.ipynb #11006dab
 def _pixels(o):
     "Channels by pixels, float64, of a picture file, a picture or a batch (a tensor, or the first of a tuple)"
     if isinstance(o, (str, Path)):
@@ -26,7 +26,7 @@ def _pixels(o):
     scale = 1 if x.is_floating_point() else 255
     return x.double().transpose(0, -3).flatten(1)/scale
 
-# %% ../nbs/02_normalization.ipynb #63bbb40d
+# %% ../nbs/02_normalization.ipynb #76b577b3
 def channel_stats(
     source          # A list of picture files, or a loader or list of pictures (3, h, w) or batches (n, 3, h, w): uint8, or float as it is
 ) -> tuple:         # (means, deviations): two lists of a float per channel, in the form of `imagenet_stats`
@@ -41,7 +41,7 @@ def channel_stats(
     if not n: raise ValueError("there is nothing to measure: channel_stats got no pictures")
     return mean.tolist(), (sq/n).sqrt().tolist()
 
-# %% ../nbs/02_normalization.ipynb #6831b7d2
+# %% ../nbs/02_normalization.ipynb #eb5db580
 def plot_channels(
     xb:Tensor,      # Pictures before normalization, float, (n, 3, h, w)
     mean:list,      # What to subtract, a float per channel
@@ -61,14 +61,14 @@ def plot_channels(
         ax.legend(fontsize=9)
     return fig
 
-# %% ../nbs/02_normalization.ipynb #5bcb8bf1
+# %% ../nbs/02_normalization.ipynb #70279d4a
 def normalizers(
     dl              # A fastai loader, or `DataLoaders` (then its training loader)
 ) -> list:          # The `Normalize` transforms that its batches go through, in their order
     "Every `Normalize` in the batch transforms of `dl`"
     return [t for t in dl.after_batch.fs if isinstance(t, Normalize)]
 
-# %% ../nbs/02_normalization.ipynb #3a4e4398
+# %% ../nbs/02_normalization.ipynb #4d05a3e5
 def check_normalized(
     dls:DataLoaders # fastai loaders, training and validation
 ) -> Normalize:     # The one transform that normalizes them
@@ -83,7 +83,7 @@ def check_normalized(
             if not torch.equal(a, b): raise ValueError(f"the loaders normalize differently, by {a.flatten().tolist()} and {b.flatten().tolist()}: give both the same statistics")
     return found[0][0]
 
-# %% ../nbs/02_normalization.ipynb #83ad7005
+# %% ../nbs/02_normalization.ipynb #ecd02424
 class NormalizeLayer(nn.Module):
     "Normalization as the first layer of a net; its statistics are saved with the weights"
     def __init__(self,
@@ -101,7 +101,7 @@ class NormalizeLayer(nn.Module):
         "`x` less the mean, divided by the deviation"
         return (x-self.mean)/self.std
 
-# %% ../nbs/02_normalization.ipynb #6d40f40d
+# %% ../nbs/02_normalization.ipynb #d0bf3c19
 def with_stats(
     net:nn.Module,      # A net that was trained on the batches of `dls`
     dls:DataLoaders     # Those loaders, with exactly one `Normalize`

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['profiles', 'Profile', 'profile']
 
-# %% ../nbs/workshop/profile.ipynb #f4e18210
+# %% ../nbs/workshop/profile.ipynb #dcbe7d64
 import os
 from dataclasses import dataclass
 from pathlib import Path
 import torch
 
-# %% ../nbs/workshop/profile.ipynb #32a20ada
+# %% ../nbs/workshop/profile.ipynb #d53837e8
 @dataclass(frozen=True)
 class Profile:
     "The scale a lesson runs at: dataset, architecture, picture sizes, batch, epochs and seeds"
@@ -29,15 +29,15 @@ class Profile:
     n_valid:int=None    # Validation pictures drawn (tiny only; None: all there are)
     workers:int=None    # Loader processes (None: one per core, at most 16)
 
-# %% ../nbs/workshop/profile.ipynb #a7138d75
+# %% ../nbs/workshop/profile.ipynb #9c3acc4c
 profiles = {p.name: p for p in (
     Profile('tiny', 'sketchnette', 'xresnet10', size=48, small=32, presize=64, bs=16, epochs=5, lr=8e-3,
-            seeds=(0,1,2), n_train=500, n_valid=300, workers=0),
+            seeds=(0,1,2), n_train=400, n_valid=300, workers=0),
     Profile('cpu', 'imagenette', 'xresnet18', size=64, small=48, presize=80, bs=32, epochs=5, lr=5e-3, seeds=(0,)),
     Profile('gpu', 'imagenette', 'xresnet50', size=224, small=128, presize=460, bs=64, epochs=5, lr=3e-3,
             seeds=(0,1,2,3,4)))}
 
-# %% ../nbs/workshop/profile.ipynb #213bf566
+# %% ../nbs/workshop/profile.ipynb #7373f300
 def profile(
     name:str=None   # 'tiny', 'cpu' or 'gpu'; None: `SOTA_VISION_PROFILE`, else what the machine has
 ) -> Profile:       # The profile of that name; `ValueError` for an unknown one

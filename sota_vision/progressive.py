@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['multiply_adds', 'step_seconds', 'cost', 'set_size', 'epoch_sizes', 'ramp', 'share', 'plot_cost', 'ProgressiveResize']
 
-# %% ../nbs/03_progressive_resizing.ipynb #44367360
+# %% ../nbs/03_progressive_resizing.ipynb #b435f281
 import inspect, time
 from copy import deepcopy
 from itertools import groupby
@@ -16,11 +16,11 @@ from torch import nn
 from fastai.callback.core import Callback
 from fastai.vision.augment import AffineCoordTfm, RandomResizedCropGPU
 
-# %% ../nbs/03_progressive_resizing.ipynb #add2e5a7
+# %% ../nbs/03_progressive_resizing.ipynb #ae70d4e4
 def _whole(n, what):
     if not isinstance(n, Integral) or n < 1: raise ValueError(f"{what} must be a whole number of at least 1, not {n!r}")
 
-# %% ../nbs/03_progressive_resizing.ipynb #83d8e158
+# %% ../nbs/03_progressive_resizing.ipynb #7392f6e2
 def multiply_adds(
     net:nn.Module,  # Any net of convolutions and linear layers; it is copied, never touched
     size:int,       # Side of the square picture, in pixels
@@ -35,7 +35,7 @@ def multiply_adds(
     with torch.no_grad(): ghost(torch.empty(1, n_in, size, size, device='meta'))
     return sum(counts)
 
-# %% ../nbs/03_progressive_resizing.ipynb #123df916
+# %% ../nbs/03_progressive_resizing.ipynb #ec5df6de
 def step_seconds(
     net:nn.Module,  # Any net; a copy of it is trained, on the device where it lives
     size:int,       # Side of the square pictures, in pixels
@@ -52,7 +52,7 @@ def step_seconds(
         if x.is_cuda: torch.cuda.synchronize()
     return time.perf_counter() - start
 
-# %% ../nbs/03_progressive_resizing.ipynb #0670eb86
+# %% ../nbs/03_progressive_resizing.ipynb #084374d8
 def cost(
     net:nn.Module,  # Any net that takes pictures of any size
     sizes:list,     # Sides of the square pictures, in pixels
@@ -68,7 +68,7 @@ def cost(
     return pd.DataFrame(dict(pixels=[s*s for s in sizes], multiply_adds=adds, seconds=np.min(secs, 0)),
                         index=pd.Index(sizes, name='size'))
 
-# %% ../nbs/03_progressive_resizing.ipynb #b7bf5964
+# %% ../nbs/03_progressive_resizing.ipynb #9a68024e
 def _asks(o): return inspect.getattr_static(o, 'set_size', None) is not None
 
 def _holders(dl):
@@ -76,7 +76,7 @@ def _holders(dl):
     tfms = getattr(getattr(dl, 'after_batch', None), 'fs', ())
     return [t for t in tfms if isinstance(t, (AffineCoordTfm, RandomResizedCropGPU)) and t.size is not None]
 
-# %% ../nbs/03_progressive_resizing.ipynb #1c7acb2e
+# %% ../nbs/03_progressive_resizing.ipynb #60b7ed2f
 def set_size(
     dls,        # fastai `DataLoaders`, or any loaders object with a `set_size(size)` of its own
     size:int    # Side of the pictures that every loader gives from now on, in pixels
@@ -92,7 +92,7 @@ def set_size(
         if _asks(o): o.set_size(size)
         else: getattr(o, '__stored_args__', {})['size'] = o.size = (size, size)
 
-# %% ../nbs/03_progressive_resizing.ipynb #d4896528
+# %% ../nbs/03_progressive_resizing.ipynb #b39635b2
 def epoch_sizes(
     schedule:list   # (epochs, size) pairs in the order of training; a size may stay or grow, never fall
 ) -> list:          # The size of every epoch, in pixels
@@ -107,7 +107,7 @@ def epoch_sizes(
         if b < a: raise ValueError(f"the schedule falls from {a} to {b} pixels: put the smaller size first")
     return sizes
 
-# %% ../nbs/03_progressive_resizing.ipynb #e4c9f353
+# %% ../nbs/03_progressive_resizing.ipynb #52988574
 def ramp(
     epochs:int,     # Epochs in all
     small:int,      # Size of the first epoch, in pixels
@@ -115,27 +115,25 @@ def ramp(
     step:int=8      # The size climbs from `small` in multiples of this, in pixels
 ) -> list:          # A schedule of (epochs, size) pairs
     "A schedule that climbs from `small` to `large`, a little with every epoch"
-    for n,what in ((epochs,'epochs'), (small,'small'), (large,'large'), (step,'step')): _whole(n, what)
+    for n,what in ((epochs,'epochs'), (step,'step')): _whole(n, what)
+    epoch_sizes([(1, small), (1, large)])
     sizes = [min(large, small + step*round((s-small)/step)) for s in np.linspace(small, large, epochs)]
     sizes[-1] = large
-    schedule = [(len(list(same)), int(size)) for size,same in groupby(sizes)]
-    epoch_sizes(schedule)
-    return schedule
+    return [(len(list(same)), int(size)) for size,same in groupby(sizes)]
 
-# %% ../nbs/03_progressive_resizing.ipynb #3ebca9e8
+# %% ../nbs/03_progressive_resizing.ipynb #174215ca
 def share(
     costs:pd.DataFrame, # What `cost` returns, over the sizes of the schedule
     schedule:list       # (epochs, size) pairs
 ) -> pd.Series:         # One share per column of `costs`; 1 costs as much as training at the last size throughout
     "What `schedule` costs, as a share of as many epochs at its last size"
     sizes,known = np.array(epoch_sizes(schedule)), costs.index
-    if sizes[0] < known.min() or sizes[-1] > known.max():
-        raise ValueError(f"the schedule goes from {sizes[0]} to {sizes[-1]} pixels, the costs from {known.min()} to "
-                         f"{known.max()}: call cost with these sizes too")
+    if sizes[0] < known[0] or sizes[-1] > known[-1]:
+        raise ValueError(f"the costs do not reach from {sizes[0]} to {sizes[-1]} pixels: call cost with these sizes too")
     at = {c: np.interp(sizes**2, known.values**2, costs[c]) for c in costs}
     return pd.Series({c: v.mean()/v[-1] for c,v in at.items()})
 
-# %% ../nbs/03_progressive_resizing.ipynb #99cbafd9
+# %% ../nbs/03_progressive_resizing.ipynb #b5f36595
 def plot_cost(
     costs:pd.DataFrame, # What `cost` returns
     schedule:list       # (epochs, size) pairs, sizes within those of `costs`
@@ -150,12 +148,12 @@ def plot_cost(
     left.legend()
     right.bar(np.arange(len(sizes))+1, sizes, width=1, color='C0', edgecolor='white')
     right.axhline(sizes[-1], color='C1', ls='--')
-    bill = ', '.join(f"{100*v:.0f} % of the {k.replace('_', '-')}" for k,v in part.items())
+    bill = ', '.join(f"{100*v:.0f} % {k.replace('_', '-')}" for k,v in part.items())
     right.set(xlabel='epoch', ylabel='side of the picture (pixels)', xticks=range(1, len(sizes)+1))
-    right.set_title(f'This schedule takes\n{bill}', fontsize='medium')
+    right.set_title(f'What the schedule takes:\n{bill}', fontsize='medium')
     return fig
 
-# %% ../nbs/03_progressive_resizing.ipynb #d6975a79
+# %% ../nbs/03_progressive_resizing.ipynb #a20d6120
 class ProgressiveResize(Callback):
     "Walk a `schedule` of picture sizes inside one fit; an interrupted fit leaves all loaders at the size it had reached"
     def __init__(self,

@@ -6,7 +6,7 @@
 __all__ = ['opts', 'schedules', 'named', 'Recipe', 'from_dict', 'to_json', 'from_json', 'small_first', 'recipe', 'provenance',
            'Result', 'learner', 'fit', 'measured', 'results_table', 'plot_recipe']
 
-# %% ../nbs/07_all_together.ipynb #accf1b57
+# %% ../nbs/07_all_together.ipynb #3e4a6a85
 import json, platform, subprocess, time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
@@ -26,7 +26,7 @@ from .tta import tta
 from .mixup import Mixup
 from .losses import LabelSmoothing
 
-# %% ../nbs/07_all_together.ipynb #7b5f002f
+# %% ../nbs/07_all_together.ipynb #1ae2cfa6
 opts = dict(adam=Adam, ranger=ranger)
 schedules = ('one_cycle', 'flat_cos')
 
@@ -37,7 +37,34 @@ def _whole(value, least): return type(value) is int and value >= least
 
 def _number(value): return type(value) in (int, float)
 
-# %% ../nbs/07_all_together.ipynb #d9718685
+# %% ../nbs/07_all_together.ipynb #5d70cdbd
+def _check_kinds(r):
+    "Is every field of `r` of its kind?"
+    for name in ('size', 'presize', 'bs', 'epochs'): _must(_whole(getattr(r, name), 1), name, getattr(r, name), 'a whole number from 1')
+    _must(_whole(r.tta, 0), 'tta', r.tta, 'a whole number from 0')
+    for name in ('min_scale', 'lr', 'wd', 'mixup', 'label_smoothing'): _must(_number(getattr(r, name)), name, getattr(r, name), 'a number')
+    _must(type(r.normalize) is bool, 'normalize', r.normalize, 'true or false')
+
+def _check_values(r):
+    "Is every field of `r` within its range?"
+    for name,known in dict(arch=archs, opt=opts, schedule=schedules).items():
+        _must(getattr(r, name) in known, name, getattr(r, name), f"one of {', '.join(known)}")
+    _must(r.presize >= r.size, 'presize', r.presize, f'at least size={r.size}')
+    _must(0 < r.min_scale <= 1, 'min_scale', r.min_scale, 'above 0 and at most 1')
+    _must(r.lr > 0, 'lr', r.lr, 'above 0')
+    _must(r.wd >= 0, 'wd', r.wd, '0 or more')
+    _must(r.mixup >= 0, 'mixup', r.mixup, 'above 0, or 0 for none')
+    _must(0 <= r.label_smoothing < 1, 'label_smoothing', r.label_smoothing, 'at least 0 and below 1')
+
+# %% ../nbs/07_all_together.ipynb #55e22fc0
+def _check_stages(r):
+    "Does the schedule of `r` end at its size, after its epochs?"
+    object.__setattr__(r, 'stages', tuple(map(tuple, r.stages)))
+    sizes = epoch_sizes(r.stages)
+    _must(len(sizes) == r.epochs, 'stages', r.stages, f'of {r.epochs} epochs in all, as epochs says')
+    _must(sizes[-1] == r.size, 'stages', r.stages, f'such that the last size is size={r.size}')
+
+# %% ../nbs/07_all_together.ipynb #48c3ef81
 @dataclass(frozen=True)
 class Recipe:
     "Every choice that changes a result, but for the pictures and the seed"
@@ -58,28 +85,11 @@ class Recipe:
     tta:int=0               # Random views averaged at the end; 0: no test time augmentation
 
     def __post_init__(self):
-        for name in ('size', 'presize', 'bs', 'epochs'): _must(_whole(getattr(self, name), 1), name, getattr(self, name), 'a whole number from 1')
-        _must(_whole(self.tta, 0), 'tta', self.tta, 'a whole number from 0')
-        for name in ('min_scale', 'lr', 'wd', 'mixup', 'label_smoothing'): _must(_number(getattr(self, name)), name, getattr(self, name), 'a number')
-        _must(type(self.normalize) is bool, 'normalize', self.normalize, 'true or false')
-        _must(self.arch in archs, 'arch', self.arch, f"one of {', '.join(archs)}")
-        _must(self.presize >= self.size, 'presize', self.presize, f'at least size={self.size}')
-        _must(0 < self.min_scale <= 1, 'min_scale', self.min_scale, 'above 0 and at most 1')
-        _must(self.lr > 0, 'lr', self.lr, 'above 0')
-        _must(self.wd >= 0, 'wd', self.wd, '0 or more')
-        _must(self.opt in opts, 'opt', self.opt, f"one of {', '.join(opts)}")
-        _must(self.schedule in schedules, 'schedule', self.schedule, f"one of {', '.join(schedules)}")
-        _must(self.mixup >= 0, 'mixup', self.mixup, 'above 0, or 0 for none')
-        _must(0 <= self.label_smoothing < 1, 'label_smoothing', self.label_smoothing, 'at least 0 and below 1')
-        if self.stages: self._check_stages()
+        _check_kinds(self)
+        _check_values(self)
+        if self.stages: _check_stages(self)
 
-    def _check_stages(self):
-        object.__setattr__(self, 'stages', tuple(map(tuple, self.stages)))
-        sizes = epoch_sizes(self.stages)
-        _must(len(sizes) == self.epochs, 'stages', self.stages, f'of {self.epochs} epochs in all, as epochs says')
-        _must(sizes[-1] == self.size, 'stages', self.stages, f'such that the last size is size={self.size}')
-
-# %% ../nbs/07_all_together.ipynb #9cc1f129
+# %% ../nbs/07_all_together.ipynb #c2804d75
 def from_dict(
     values:dict # Field → value; fields left out keep their defaults
 ) -> Recipe:    # `ValueError` for an unknown field or a value that cannot be
@@ -103,7 +113,7 @@ def from_json(
     if not isinstance(values, dict): raise ValueError(f'{file} holds no JSON object: a recipe looks like {{"arch": "xresnet18", "epochs": 5}}')
     return from_dict(values)
 
-# %% ../nbs/07_all_together.ipynb #355accb9
+# %% ../nbs/07_all_together.ipynb #3af4a2f4
 def small_first(
     epochs:int, # Epochs in all
     small:int,  # Size of the first half of them, in pixels
@@ -121,7 +131,7 @@ named = dict(
     chapter=dict(epochs=9, stages=small_first, tta=4),
     best=dict(stages=small_first, label_smoothing=0.1, tta=4))
 
-# %% ../nbs/07_all_together.ipynb #5d485a79
+# %% ../nbs/07_all_together.ipynb #8fa9348d
 def recipe(
     name:str='baseline',    # A key of `named`, or a JSON file
     prof=None,              # A `Profile` or its name; None: `profile()`
@@ -137,10 +147,10 @@ def recipe(
     if callable(values.get('stages')): values['stages'] = small_first(values['epochs'], min(prof.small, values['size']), values['size'])
     return from_dict(values)
 
-# %% ../nbs/07_all_together.ipynb #91123bbb
+# %% ../nbs/07_all_together.ipynb #ca55a872
 def _commit():
     "Commit of the checkout this package is imported from, else None"
-    here = Path(__file__).resolve().parent
+    here = Path(sota_vision.__file__).resolve().parent
     git = ['git', '-C', str(here), 'log', '-1', '--format=%h']
     try: return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip() if (here.parent/'.git').exists() else None
     except (OSError, subprocess.CalledProcessError): return None
@@ -159,7 +169,7 @@ def provenance(
                       torchvision=torchvision.__version__, python=platform.python_version()),
         commit=_commit(), date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
 
-# %% ../nbs/07_all_together.ipynb #9b59c1fa
+# %% ../nbs/07_all_together.ipynb #33afea47
 @dataclass
 class Result:
     "A trained `Learner` and everything worth knowing about the run that made it"
@@ -182,7 +192,7 @@ class Result:
         (folder/'run.part').write_text(json.dumps(self.run, indent=2, ensure_ascii=False)+'\n', encoding='utf-8')
         (folder/'run.part').replace(folder/'run.json')
 
-# %% ../nbs/07_all_together.ipynb #b23f014f
+# %% ../nbs/07_all_together.ipynb #34a4b784
 def learner(
     recipe:Recipe,  # What to train
     path:Path       # Folder with `train/` and `val/`
@@ -195,7 +205,7 @@ def learner(
     if recipe.mixup: cbs.append(Mixup(recipe.mixup))
     return make_learner(dls, recipe.arch, loss, opt_func=opts[recipe.opt], wd=recipe.wd, cbs=cbs)
 
-# %% ../nbs/07_all_together.ipynb #972c8a62
+# %% ../nbs/07_all_together.ipynb #8af8ed37
 def fit(
     recipe:Recipe,  # What to train
     path:Path=None, # Folder with `train/` and `val/`; None: `data_path()`
@@ -225,12 +235,12 @@ def _with_tta(learn, n):
     acc = accuracy(*tta(learn, n)).item()
     return dict(tta_accuracy=acc, tta_seconds=round(time.perf_counter()-start, 1))
 
-# %% ../nbs/07_all_together.ipynb #543b288b
+# %% ../nbs/07_all_together.ipynb #f26d265e
 def measured(
     name:str='photos_cpu'   # A file of `sota_vision/results`, without its ending
 ) -> list:                  # One dict per run, as in `run.json`, with the name of the recipe
     "Runs that were measured before and came with the package"
-    folder = Path(__file__).parent/'results'
+    folder = Path(sota_vision.__file__).parent/'results'
     if not (folder/f'{name}.jsonl').exists():
         raise FileNotFoundError(f"no results called {name!r}: there are {', '.join(sorted(o.stem for o in folder.glob('*.jsonl')))}")
     return [json.loads(line) for line in (folder/f'{name}.jsonl').read_text(encoding='utf-8').splitlines()]
@@ -243,7 +253,7 @@ def results_table(
              f'with views averaged %': round(100*r['tta_accuracy'], 2), 'training s': r['seconds'], 'averaging s': r['tta_seconds']} for r in runs]
     return pd.DataFrame(rows).set_index('recipe')
 
-# %% ../nbs/07_all_together.ipynb #8e9b9049
+# %% ../nbs/07_all_together.ipynb #742d367d
 def _stations(r):
     "Title, setting and whether it is switched on, for every station of a picture's way"
     sizes = '\nthen '.join(f'{e} × {s} px' for e,s in r.stages) or f'{r.size} px'

@@ -5,21 +5,25 @@
 # %% auto #0
 __all__ = ['lessons', 'comparisons', 'summary', 'execute', 'run_series', 'sota_series']
 
-# %% ../nbs/workshop/series.ipynb #8ae1d976
+# %% ../nbs/workshop/series.ipynb #6db880c6
 import argparse, os, time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
-import nbformat
 import pandas as pd
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
-from tqdm import tqdm
 from .compare import Comparison
 from .profile import profile
 
-# %% ../nbs/workshop/series.ipynb #da9444c9
+# %% ../nbs/workshop/series.ipynb #16c63038
+try:
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+    from tqdm import tqdm
+except ImportError: nbformat = None
+
+# %% ../nbs/workshop/series.ipynb #8a77da27
 def lessons(
     folder:Path # Folder with the series
 ) -> list:      # Paths of its lessons, in their order; `ValueError` if there is none
@@ -28,7 +32,7 @@ def lessons(
     if not found: raise ValueError(f'no lessons in {folder}: give the folder that holds 00_imagenette.ipynb')
     return found
 
-# %% ../nbs/workshop/series.ipynb #8cae1133
+# %% ../nbs/workshop/series.ipynb #023e58eb
 def comparisons(
     nb:Path # An executed notebook
 ) -> list:  # Its comparisons, in the order they stand there
@@ -37,7 +41,7 @@ def comparisons(
     found = [o.data[Comparison.mime] for o in outputs if Comparison.mime in o.get('data', {})]
     return [Comparison(o['what'], o['runs']) for o in found]
 
-# %% ../nbs/workshop/series.ipynb #ee9f3fd2
+# %% ../nbs/workshop/series.ipynb #ad004097
 def _spread(xs): return f'{mean(xs):.1f}' + (f' ± {stdev(xs):.1f}' if len(xs) > 1 else '')
 
 def summary(
@@ -52,7 +56,7 @@ def summary(
                              'difference [95 %]': row['difference [95 %]'], 'verdict': row['verdict'], 'seconds a run': row['seconds']})
     return pd.DataFrame(rows)
 
-# %% ../nbs/workshop/series.ipynb #639a1e2f
+# %% ../nbs/workshop/series.ipynb #1dd1382f
 def execute(
     nb:Path,        # A notebook
     out:Path,       # Where the executed copy goes
@@ -68,7 +72,7 @@ def execute(
     finally: nbformat.write(book, out)
     return ''
 
-# %% ../nbs/workshop/series.ipynb #5acffa2f
+# %% ../nbs/workshop/series.ipynb #0afbbbc5
 def _run(nb, out, bar, threads):
     "Execute `nb`, say how long it took, and hand back its error"
     start = time.perf_counter()
@@ -88,13 +92,13 @@ def run_series(
 ) -> dict:          # Name → error, for the lessons that failed
     "Execute the lessons and show how far they are"
     out.mkdir(parents=True, exist_ok=True)
-    cells = sum(len(nbformat.read(nb, as_version=4).cells) for nb in notebooks)
+    cells = sum(c.cell_type == 'code' for nb in notebooks for c in nbformat.read(nb, as_version=4).cells)
     threads = None if jobs == 1 else max(1, os.cpu_count()//jobs)
     with tqdm(total=cells, unit='cell') as bar, ThreadPoolExecutor(jobs) as pool:
         errors = pool.map(partial(_run, out=out, bar=bar, threads=threads), notebooks)
         return {nb.stem: error for nb,error in zip(notebooks, errors) if error}
 
-# %% ../nbs/workshop/series.ipynb #87fb6b2b
+# %% ../nbs/workshop/series.ipynb #67ea48ab
 def sota_series(
     args:list=None  # Words of the command line; None: those the program was called with
 ):
@@ -104,6 +108,7 @@ def sota_series(
     parser.add_argument('--out', type=Path, help='folder for the executed notebooks (default: executed/<profile>)')
     parser.add_argument('lesson', nargs='*', help='numbers of lessons, such as 03 05 (default: all)')
     args = parser.parse_args(args)
+    if nbformat is None: parser.exit(2, "sota_series: it needs Jupyter: pip install 'sota_vision[lab]'\n")
     try: prof,found = profile(), [nb for nb in lessons(args.folder) if not args.lesson or nb.name[:2] in args.lesson]
     except ValueError as e: parser.exit(2, f'sota_series: {e}\n')
     out = args.out or Path('executed')/prof.name

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['sketch_classes', 'sketch', 'sketchnette']
 
-# %% ../nbs/workshop/sketchnette.ipynb #1b96c2cd
+# %% ../nbs/workshop/sketchnette.ipynb #93d80d04
 import math, os, shutil, tempfile
 from pathlib import Path
 from random import Random
@@ -14,12 +14,12 @@ from PIL import Image
 from fastcore.basics import patch
 from fastcore.xdg import xdg_cache_home
 
-# %% ../nbs/workshop/sketchnette.ipynb #d1caa094
+# %% ../nbs/workshop/sketchnette.ipynb #6d4833cd
 sketch_classes = dict(n01440764='tench', n02102040='English springer', n02979186='cassette player',
     n03000684='chain saw', n03028079='church', n03394916='French horn', n03417042='garbage truck',
     n03425413='gas pump', n03445777='golf ball', n03888257='parachute')
 
-# %% ../nbs/workshop/sketchnette.ipynb #32a2effe
+# %% ../nbs/workshop/sketchnette.ipynb #049aa6aa
 def coverage(edges, l, t, r, b):
     "Which pixels of the window `l`,`t`,`r`,`b` lie inside the rings made of `edges`, in whole numbers only"
     x0,y0,x1,y1 = edges[edges[:,1] != edges[:,3]].T
@@ -32,7 +32,7 @@ def coverage(edges, l, t, r, b):
     np.add.at(turns, (y[seen] - t, np.clip(x[seen], l, r) - l), np.sign(y1 - y0)[i][seen].astype(np.int8))
     return np.cumsum(turns, 1, dtype=np.int8)[:,:-1] != 0
 
-# %% ../nbs/workshop/sketchnette.ipynb #cfb7a86d
+# %% ../nbs/workshop/sketchnette.ipynb #ce9a1266
 class Pen:
     "A canvas of twice `w`×`h` pixels and the frame that shapes are drawn in"
     def __init__(self, w, h): self.im, self.m = Image.new('RGB', (2*w, 2*h)), (2, 0, 0, 2, 0, 0)
@@ -51,7 +51,7 @@ class Pen:
         "The width in this frame of the thinnest line that is still seen"
         return 2.4 / math.sqrt(abs(self.m[0]*self.m[3] - self.m[1]*self.m[2]))
 
-# %% ../nbs/workshop/sketchnette.ipynb #f2e4d80e
+# %% ../nbs/workshop/sketchnette.ipynb #3379ce82
 @patch
 def edges(self:Pen, rings):
     "The edges of `rings` as rows of x0, y0, x1, y1 on the canvas, rounded to whole numbers"
@@ -74,7 +74,7 @@ def fill(self:Pen, colour, *rings, alpha=1., within=None):
     if within is not None: mask &= coverage(self.edges([within]), l, t, r, b)
     self.im.paste(tuple(colour), (l, t, r, b), Image.fromarray(mask * np.uint8(round(255*alpha))))
 
-# %% ../nbs/workshop/sketchnette.ipynb #89508637
+# %% ../nbs/workshop/sketchnette.ipynb #187ede0f
 def box(x0, y0, x1, y1): return [(x0,y0), (x1,y0), (x1,y1), (x0,y1)]
 
 def oval(x, y, rx, ry=None, a=0, b=360, n=28):
@@ -88,7 +88,7 @@ def slab(x0, y0, x1, y1, k=.06):
 def arch(x, y0, y1, w):
     return [(x-w,y1), (x-w,y0+1.2*w), (x-.6*w,y0+.45*w), (x,y0), (x+.6*w,y0+.45*w), (x+w,y0+1.2*w), (x+w,y1)]
 
-# %% ../nbs/workshop/sketchnette.ipynb #5bba7fc1
+# %% ../nbs/workshop/sketchnette.ipynb #37ebc573
 def curve(pts, n=6, closed=False):
     "A smooth line through `pts`, `n` steps between neighbours (Catmull-Rom)"
     ends = ([pts[-1]], list(pts[:2])) if closed else ([pts[0]], [pts[-1]])
@@ -110,7 +110,7 @@ def tube(pts, *w):
         rings.append([(x0+u*j,y0+v*j), (x1+u*k,y1+v*k), (x1-u*k,y1-v*k), (x0-u*j,y0-v*j)])
     return rings
 
-# %% ../nbs/workshop/sketchnette.ipynb #3d24e090
+# %% ../nbs/workshop/sketchnette.ipynb #074b5508
 paints = dict(brick=(172,82,66), rust=(198,118,70), ochre=(212,168,84), cream=(236,226,200), sage=(144,164,126),
     forest=(70,106,84), teal=(66,128,134), sky=(134,178,204), navy=(54,74,112), plum=(124,84,116), rose=(212,146,142),
     stone=(164,158,148), coal=(60,62,68), chalk=(242,240,234), sand=(212,190,154), moss=(110,122,76))
@@ -119,7 +119,7 @@ def tone(c, k): return tuple(min(255, max(0, round(v*k))) for v in c)
 
 def mix(a, b, t): return tuple(round(v + (w - v)*t) for v,w in zip(a, b))
 
-# %% ../nbs/workshop/sketchnette.ipynb #71d318f8
+# %% ../nbs/workshop/sketchnette.ipynb #5bfe5edd
 def paint(r, *names):
     "One of the paints (of those in `names`), never twice quite the same"
     c, k = paints[r.choice(names or list(paints))], r.uniform(.85, 1.12)
@@ -131,7 +131,7 @@ def pair(r, *names):
     while sum(abs(v - w) for v,w in zip(a, b)) < 150: b = paint(r)
     return a, b
 
-# %% ../nbs/workshop/sketchnette.ipynb #795da4b9
+# %% ../nbs/workshop/sketchnette.ipynb #a7b0ac51
 glass, ink, steel, chalk = (58,74,92), (34,34,38), (186,190,194), paints['chalk']
 
 def shadow(p, y, k): p.fill((20,20,30), oval(.05, y, k, .1), alpha=.28)
@@ -142,7 +142,7 @@ def wheel(p, x, y, k, rim=steel):
     p.fill(tone(rim, .6), *[oval(x + .33*k*math.cos(a), y + .33*k*math.sin(a), .09*k, n=8) for a in range(0, 6)])
     p.fill(tone(rim, .8), oval(x, y, .16*k, n=10))
 
-# %% ../nbs/workshop/sketchnette.ipynb #ca924492
+# %% ../nbs/workshop/sketchnette.ipynb #02a79591
 def pane(p, x0, y0, x1, y1, c=glass):
     "A window pane with a gleam"
     p.fill(c, box(x0, y0, x1, y1))
@@ -160,7 +160,7 @@ def person(p, r, sit=False):
     p.fill(skin, oval(0, .09, .09, .1, n=14))
     p.fill(paint(r), oval(0, .06, .1, .1, 180, 360, n=8))
 
-# %% ../nbs/workshop/sketchnette.ipynb #16525028
+# %% ../nbs/workshop/sketchnette.ipynb #4f9e48e3
 def cross(p, x, y, c=(70,60,50)):
     w = max(.035, p.dot)
     p.fill(c, box(x-w/2, y-.24, x+w/2, y+.02), box(x-.08, y-.18, x+.08, y-.18+w))
@@ -183,7 +183,7 @@ def church_front(p, r):
     p.fill(door, arch(0, .55, 1, .11))
     p.fill(tone(wall, .7), box(-.7, .96, .7, 1.02))
 
-# %% ../nbs/workshop/sketchnette.ipynb #cce3315e
+# %% ../nbs/workshop/sketchnette.ipynb #9c16ae63
 def church_side(p, r):
     wall, roof = paint(r, *stones), tone(paint(r), .65)
     p.fill(tone(wall, .9), box(-.3, .25, .92, 1))
@@ -201,7 +201,7 @@ def church_side(p, r):
     p.fill(ink, *tube([(-.53,.35), (-.53,.42), (-.48,.45)], .025))
     p.fill(tone(roof, .7), arch(-.55, .62, 1, .12))
 
-# %% ../nbs/workshop/sketchnette.ipynb #99474a9a
+# %% ../nbs/workshop/sketchnette.ipynb #0798bec8
 def church_twin(p, r):
     wall, roof = paint(r, *stones), tone(paint(r), .7)
     p.fill(wall, [(-.4,1), (-.4,.05), (0,-.4), (.4,.05), (.4,1)])
@@ -220,7 +220,7 @@ def church_twin(p, r):
     p.fill(tone(roof, .85), arch(-.0, .52, 1, .15))
     p.fill(tone(roof, .5), box(-.012, .55, .012, 1))
 
-# %% ../nbs/workshop/sketchnette.ipynb #c1190dcf
+# %% ../nbs/workshop/sketchnette.ipynb #fffcba63
 def hose(p, pts, w=.07, c=ink):
     p.fill(c, *tube(curve(pts), max(w, p.dot)))
 
@@ -236,7 +236,7 @@ def readout(p, r, x0, y0, x1, y1):
     for i in (0, 1):
         for j in range(6 - i): p.fill(c, box(x1-(j+1)*w*1.08, y0+(i+.25)*h, x1-(j+.45)*w*1.08, y0+(i+.78)*h))
 
-# %% ../nbs/workshop/sketchnette.ipynb #3806e46e
+# %% ../nbs/workshop/sketchnette.ipynb #6b8c7b4b
 def pump_modern(p, r):
     a,b = pair(r, 'brick', 'teal', 'chalk', 'ochre', 'navy', 'stone')
     p.fill((120,118,114), box(-.6, .92, .6, 1))
@@ -252,7 +252,7 @@ def pump_modern(p, r):
     p.fill(tone(b, .7), slab(.4, -.22, .62, .22, .05))
     nozzle(p, .52, -.02)
 
-# %% ../nbs/workshop/sketchnette.ipynb #73289509
+# %% ../nbs/workshop/sketchnette.ipynb #a6f7b5e7
 def pump_retro(p, r):
     a,b = pair(r, 'brick', 'teal', 'chalk', 'ochre', 'navy', 'rust')
     p.fill((120,118,114), box(-.5, .92, .5, 1))
@@ -270,7 +270,7 @@ def pump_retro(p, r):
     hose(p, [(-.34,.1), (-.62,.2), (-.66,.7), (-.5,.86), (-.42,.6), (-.44,.0)])
     nozzle(p, -.44, -.14)
 
-# %% ../nbs/workshop/sketchnette.ipynb #43611dc1
+# %% ../nbs/workshop/sketchnette.ipynb #c5c3f8e7
 def pump_island(p, r):
     a,b = pair(r, 'brick', 'teal', 'chalk', 'ochre', 'navy', 'stone')
     p.fill((150,148,142), slab(-.95, .9, .95, 1.02, .05))
@@ -286,7 +286,7 @@ def pump_island(p, r):
         q.fill(tone(a, .65), slab(-.22, .1, .32, .5, .04), box(-.36, .66, .46, .74))
         nozzle(q, -.42, -.2)
 
-# %% ../nbs/workshop/sketchnette.ipynb #e0d8695c
+# %% ../nbs/workshop/sketchnette.ipynb #a4ff3db8
 def rigging(p, r, ends):
     "The lines from `ends` to the two shoulders of a jumper, who hangs below"
     n, w = len(ends), max(.012, .8*p.dot)
@@ -307,7 +307,7 @@ def parachute_dome(p, r):
         p.fill(tone((a, b, a, c)[i % 4], 1.12 - .4*i/n), rib[i] + hem + rib[i+1][::-1])
     p.fill(tone(b, .6), oval(0, top, .05, .025, n=10))
 
-# %% ../nbs/workshop/sketchnette.ipynb #2597385c
+# %% ../nbs/workshop/sketchnette.ipynb #0bd5b696
 def parachute_wing(p, r):
     a,b = pair(r)
     n, bend = r.choice([7, 9, 11]), r.uniform(.2, .5)
@@ -325,7 +325,7 @@ def parachute_group(p, r):
     for x,y,k in [(-.45,-.35,.55), (.5,-.05,.42), (-.15,.62,.36)][:r.choice([2, 3])]:
         r.choice([parachute_dome, parachute_wing])(p.at(x, y, k, r.uniform(-12, 12)), r)
 
-# %% ../nbs/workshop/sketchnette.ipynb #d4f90d79
+# %% ../nbs/workshop/sketchnette.ipynb #6dfb2f04
 def brass(r): return r.choice([(206,164,84), (214,184,124), (178,110,76), (190,192,196), (150,112,66), (150,158,168)])
 
 def pipe(p, c, pts, *w, gleam=True):
@@ -341,7 +341,7 @@ def valves(p, c, x, y):
         p.fill(tone(c, 1.2), oval(x + .15*i, y, .06, n=14))
         pipe(p, c, [(x + .15*i,y), (x - .22 + .15*i,y - .28)], .025, gleam=False)
 
-# %% ../nbs/workshop/sketchnette.ipynb #01cd7802
+# %% ../nbs/workshop/sketchnette.ipynb #3e31511c
 def bell(p, c, pts, r):
     "The widening end of the tube and the mouth of the bell"
     pipe(p, c, curve(pts), .08, .16)
@@ -355,7 +355,7 @@ def bell(p, c, pts, r):
     q.fill(tone(c, .6), oval(.43, 0, .11, .4))
     q.fill(tone(c, .25), oval(.4, 0, .06, .2))
 
-# %% ../nbs/workshop/sketchnette.ipynb #dbaebad6
+# %% ../nbs/workshop/sketchnette.ipynb #fe3faf97
 def horn_side(p, r):
     c = brass(r)
     shadow(p, .92, .6)
@@ -379,7 +379,7 @@ def horn_bell(p, r):
         p.fill(tone(c, t), oval(.28, .36, k, k*.96))
     p.fill(tone(c, 1.35), oval(.16, .2, .26, .12, 180, 330))
 
-# %% ../nbs/workshop/sketchnette.ipynb #0d423e83
+# %% ../nbs/workshop/sketchnette.ipynb #45f4cafc
 def teeth(p, x0, x1, y0, y1, c=(70,70,74)):
     "A guide bar from `x0` (its nose) to `x1`, with the chain around it"
     k = (y1 - y0)/2
@@ -393,7 +393,7 @@ def teeth(p, x0, x1, y0, y1, c=(70,70,74)):
     p.fill(tone(steel, 1.2), box(x0 + k, y0 + .04, x1, y0 + .4*k))
     p.fill(tone(steel, .65), slab(x0 + 2*k, y0 + .8*k, x1 - .12, y0 + 1.25*k, .02))
 
-# %% ../nbs/workshop/sketchnette.ipynb #90efa71a
+# %% ../nbs/workshop/sketchnette.ipynb #f3bcbe76
 def saw(p, r, long=1.):
     a,b = pair(r, 'rust', 'brick', 'ochre', 'rust', 'teal', 'forest')
     grip = tone(paint(r, 'coal', 'coal', 'stone', 'navy'), .7)
@@ -411,7 +411,7 @@ def saw(p, r, long=1.):
     p.fill(ink, [(-.02,-.2), (-.2,-.62), (-.1,-.66), (.08,-.24)])
     p.fill(steel, oval(.12, .2, .035, n=10), oval(.24, .2, .035, n=10))
 
-# %% ../nbs/workshop/sketchnette.ipynb #fcc6fbfb
+# %% ../nbs/workshop/sketchnette.ipynb #bf965446
 def saw_plain(p, r):
     shadow(p, .38, .95)
     saw(p, r, r.uniform(.85, 1.15))
@@ -426,7 +426,7 @@ def saw_log(p, r):
     p.fill(wood, *[oval(-.15 + r.uniform(-.3, .3), .6 + r.uniform(0, .35), .025, n=6) for _ in range(14)])
     saw(p.at(.12, -.12, .85, r.uniform(-30, -8)), r)
 
-# %% ../nbs/workshop/sketchnette.ipynb #92088d52
+# %% ../nbs/workshop/sketchnette.ipynb #d5d20b66
 def truck_cab(p, a):
     p.fill(a, slab(-.98, .05, -.46, .5, .05), [(-.97,.2), (-.9,-.36), (-.46,-.36), (-.46,.2)])
     p.fill(tone(a, .8), box(-.5, -.36, -.44, .48))
@@ -437,7 +437,7 @@ def truck_cab(p, a):
     p.fill((230,150,60), slab(-.76, -.42, -.62, -.35, .02))
     p.fill(ink, box(-1, .42, -.46, .52))
 
-# %% ../nbs/workshop/sketchnette.ipynb #707ad75b
+# %% ../nbs/workshop/sketchnette.ipynb #e7b3c76c
 def truck_rear(p, r):
     a,b = pair(r, 'chalk', 'forest', 'ochre', 'sage', 'navy', 'teal')
     p.fill(ink, box(-.9, .44, .9, .56))
@@ -452,7 +452,7 @@ def truck_rear(p, r):
     p.fill(steel, *tube([(-.43,-.6), (-.43,-.8), (-.36,-.8)], .04), slab(.84, .36, .98, .5, .02))
     for x in (-.7, .22, .58): wheel(p, x, .58, .21)
 
-# %% ../nbs/workshop/sketchnette.ipynb #49e3a235
+# %% ../nbs/workshop/sketchnette.ipynb #f41273b4
 def truck_front(p, r):
     a,b = pair(r, 'chalk', 'forest', 'ochre', 'sage', 'navy', 'teal')
     c = paint(r)
@@ -467,7 +467,7 @@ def truck_front(p, r):
     p.fill(steel, oval(.1, .3, .06, n=12), oval(-.38, -.52, .05, n=12))
     for x in (-.7, .3, .66): wheel(p, x, .58, .21)
 
-# %% ../nbs/workshop/sketchnette.ipynb #db9efff4
+# %% ../nbs/workshop/sketchnette.ipynb #e2a73153
 def truck_back(p, r):
     a,b = pair(r, 'chalk', 'forest', 'ochre', 'sage', 'navy', 'teal')
     p.fill(ink, slab(-.56, .5, -.26, .98, .06), slab(.26, .5, .56, .98, .06), box(-.5, .5, .5, .7))
@@ -484,7 +484,7 @@ def truck_back(p, r):
     p.fill((240,170,70), *[oval(x, -.76, .05, n=10) for x in (-.5, .5)])
     p.fill(steel, box(-.7, .6, .7, .66), *[o for x in (-.24, .24) for o in tube([(x,-.78), (x,-.36)], .05)])
 
-# %% ../nbs/workshop/sketchnette.ipynb #f6967e09
+# %% ../nbs/workshop/sketchnette.ipynb #37121409
 def reel(p, x, y, k, c=chalk):
     p.fill(ink, oval(x, y, k, n=20))
     p.fill(c, oval(x, y, .5*k, n=14))
@@ -503,7 +503,7 @@ def speaker(p, x, y, k, c):
     for f,t in ((1, c), (.88, (48,48,52)), (.74, (78,78,82)), (.36, (44,44,48)), (.18, tone(c, .9))):
         p.fill(t, oval(x, y, f*k))
 
-# %% ../nbs/workshop/sketchnette.ipynb #35eb45b0
+# %% ../nbs/workshop/sketchnette.ipynb #a0461757
 def boombox(p, r):
     a,b = pair(r, 'coal', 'stone', 'navy', 'brick', 'plum', 'chalk')
     shadow(p, 0.56, 1.0)
@@ -518,7 +518,7 @@ def boombox(p, r):
     p.fill(b, *[slab(-.3 + .125*i, -.16, -.2 + .125*i, -.07, .02) for i in range(5)])
     p.fill(steel, *tube([(.8,-.48), (.95,-.98)], .03), oval(-.8, -.32, .05, n=12), oval(.8, -.32, .05, n=12))
 
-# %% ../nbs/workshop/sketchnette.ipynb #055d5edb
+# %% ../nbs/workshop/sketchnette.ipynb #ef8fab9b
 def walkman(p, r):
     a,b = pair(r, 'coal', 'stone', 'navy', 'brick', 'ochre', 'chalk')
     shadow(p, 0.94, 0.66)
@@ -532,7 +532,7 @@ def walkman(p, r):
     p.fill(steel, *[slab(-.5 + .22*i, -1.0, -.34 + .22*i, -.88, .03) for i in range(4)])
     p.fill(tone(a, .6), *[oval(.3 + .1*i, .78, .03, n=8) for i in range(-6, 3)])
 
-# %% ../nbs/workshop/sketchnette.ipynb #92fc3785
+# %% ../nbs/workshop/sketchnette.ipynb #0b5ee6d6
 def tape_deck(p, r):
     a,b = pair(r, 'coal', 'stone', 'navy', 'coal', 'plum', 'chalk')
     shadow(p, 0.55, 1.02)
@@ -547,10 +547,10 @@ def tape_deck(p, r):
     p.fill(steel, *[oval(x, .16, .09, n=16) for x in (.1, .36, .62)], oval(.82, -.12, .1, n=16))
     p.fill(ink, *[o for x in (.1, .36, .62) for o in tube([(x,.16), (x + .04,.09)], .025)], box(-.9, .5, -.7, .56), box(.7, .5, .9, .56))
 
-# %% ../nbs/workshop/sketchnette.ipynb #4e75263f
+# %% ../nbs/workshop/sketchnette.ipynb #fea7c2c4
 def ball(p, r):
     "A golf ball of radius 1"
-    c = r.choice([chalk]*4 + [(232,206,104), (226,150,96), (214,140,150), (120,166,190), (164,190,110), (110,120,150)])
+    c = r.choice([chalk]*4 + [(232,206,104), (226,150,96), (214,140,150), (120,166,190), (164,190,110), (198,192,216)])
     disc, turn = oval(0, 0, 1, n=44), r.uniform(0, 6.28)
     p.fill(tone(c, .74), disc)
     p.fill(tone(c, .9), oval(-.1, -.12, .9, n=40), within=disc)
@@ -564,7 +564,7 @@ def ball(p, r):
     p.fill(tone(c, .93), *[oval(x + .02, y + .025, .7*k, n=6) for x,y,k in dents], within=disc)
     p.fill((255,255,255), oval(-.36, -.42, .22, .15, n=16), alpha=.7)
 
-# %% ../nbs/workshop/sketchnette.ipynb #f512d88b
+# %% ../nbs/workshop/sketchnette.ipynb #a06d0a4b
 def golf_tee(p, r):
     c = paint(r)
     p.fill(c, [(-.26,.46), (.26,.46), (.06,.62), (.04,1), (-.04,1), (-.06,.62)])
@@ -584,7 +584,7 @@ def golf_three(p, r):
         p.fill((0,0,0), oval(x + .08, y + .1 + .5*k, k, .6*k), alpha=.25)
         ball(p.at(x, y, k), r)
 
-# %% ../nbs/workshop/sketchnette.ipynb #3ddd0429
+# %% ../nbs/workshop/sketchnette.ipynb #193a2e72
 def golf_hand(p, r):
     skin = mix((240,205,175), (112,74,52), r.random())
     p.fill(tone(skin, .9), *tube([(.2,5), (.1,1.3), (.0,.6)], .7, .8))
@@ -595,7 +595,7 @@ def golf_hand(p, r):
     p.fill(skin, *tube(curve([(.4,.95), (.66,.4), (.5,-.05)]), .3, .2))
     p.fill(tone(skin, 1.15), oval(.49, -.1, .06, .08, n=12))
 
-# %% ../nbs/workshop/sketchnette.ipynb #d5e8df32
+# %% ../nbs/workshop/sketchnette.ipynb #16c05cf8
 def hide(r): return r.choice([(112,116,64), (94,98,66), (160,140,78), (104,114,110), (140,104,64), (196,158,92), (84,104,84), (176,120,78)])
 
 def fin(p, c, *pts):
@@ -603,7 +603,7 @@ def fin(p, c, *pts):
     x,y = pts[0]
     p.fill(tone(c, .45), *[o for u,v in pts[1:] for o in tube([(x,y), (x + .85*(u-x),y + .85*(v-y))], max(.012, .6*p.dot))])
 
-# %% ../nbs/workshop/sketchnette.ipynb #7c57b00b
+# %% ../nbs/workshop/sketchnette.ipynb #aa22c7cd
 def tench(p, r):
     c, belly = hide(r), mix(hide(r), (226,196,120), .5)
     fat = r.uniform(.85, 1.15)
@@ -624,7 +624,7 @@ def tench(p, r):
     p.fill((214,120,50), oval(-.76, -.03, .055, n=14))
     p.fill(ink, oval(-.76, -.03, .032, n=10), *tube([(-.96,.1), (-.88,.12)], .025), *tube([(-.9,.14), (-.92,.2)], .015))
 
-# %% ../nbs/workshop/sketchnette.ipynb #12d0a882
+# %% ../nbs/workshop/sketchnette.ipynb #843e23d6
 def tench_plain(p, r):
     shadow(p, .42, .85)
     tench(p, r)
@@ -639,7 +639,7 @@ def tench_net(p, r):
     p.fill(tone(rim, 1.2), *mesh[::3], within=oval(0, .75, 1, .4))
     p.fill(rim, *tube(hoop + hoop[:1], .06), *tube([(.6,.68), (1.0,1.25)], .09))
 
-# %% ../nbs/workshop/sketchnette.ipynb #55445400
+# %% ../nbs/workshop/sketchnette.ipynb #bfc6ae10
 def tench_held(p, r):
     skin, coat = mix((240,205,175), (112,74,52), r.random()), paint(r)
     p.fill(coat, [(-.36,-.32), (.36,-.32), (.54,-.1), (.62,1), (.9,5), (-.9,5), (-.62,1), (-.54,-.1)])
@@ -654,7 +654,7 @@ def tench_held(p, r):
         fingers = [s*.4 + .06*i - .09 for i in range(4)]
         p.fill(skin, oval(s*.46, .56, .12, .09), *[o for x in fingers for o in tube([(x,.56), (x,.42)], .06)])
 
-# %% ../nbs/workshop/sketchnette.ipynb #e74d2152
+# %% ../nbs/workshop/sketchnette.ipynb #adde6a7d
 def coat(r): return r.choice([(108,64,42), (92,54,38), (48,44,46), (140,86,54), (78,74,76), (176,124,80), (96,90,96), (206,170,120)])
 
 def spaniel_head(p, r, c):
@@ -676,7 +676,7 @@ def spaniel_head(p, r, c):
     p.fill((44,34,34), blob((-.11,.04), (0,.01), (.11,.04), (.05,.14), (0,.17), (-.05,.14)))
     p.fill((90,66,60), *tube([(0,.16), (0,.28)], .02), *tube(curve([(-.16,.32), (-.07,.34), (0,.28), (.07,.34), (.16,.32)]), .025))
 
-# %% ../nbs/workshop/sketchnette.ipynb #3d3bfee3
+# %% ../nbs/workshop/sketchnette.ipynb #219fd722
 def springer_head(p, r):
     c, white = coat(r), (236,230,220)
     p.fill(c, blob((-.3,.1), (.3,.1), (.6,.55), (.86,1.35), (.9,5), (-.9,5), (-.86,1.35), (-.6,.55)))
@@ -686,7 +686,7 @@ def springer_head(p, r):
     if r.random() < .4: p.fill((214,110,110), blob((-.07,.3), (.07,.3), (.08,.5), (0,.58), (-.08,.5)))
     spaniel_head(p.at(0, -.08, 1, r.uniform(-12, 12)), r, c)
 
-# %% ../nbs/workshop/sketchnette.ipynb #b6274c44
+# %% ../nbs/workshop/sketchnette.ipynb #84565ab1
 def leg(x, k, *w): return tube(curve([(x,.2), (x + k,.55), (x + .3*k,.75), (x + .02,.97)]), *w)
 
 def springer_stand(p, r):
@@ -705,7 +705,7 @@ def springer_stand(p, r):
     p.fill(tone(c, .72), blob((.46,-.7), (.6,-.64), (.66,-.4), (.66,-.1), (.54,.02), (.42,-.02), (.34,-.3)))
     p.fill(tone(c, .5), *[o for k in (0, .09) for o in tube(curve([(.48 + k,-.5), (.44 + k,-.3), (.5 + k,-.1)]), .022)])
 
-# %% ../nbs/workshop/sketchnette.ipynb #7490816c
+# %% ../nbs/workshop/sketchnette.ipynb #683fe092
 def springer_sit(p, r):
     c, white = coat(r), (236,230,220)
     p.fill(c, blob((-.35,-.2), (-.55,.3), (-.62,.8), (-.4,.98), (.4,.98), (.62,.8), (.55,.3), (.35,-.2)))
@@ -717,7 +717,7 @@ def springer_sit(p, r):
     p.fill(c, *[oval(s*.18 + r.uniform(-.07, .07), r.uniform(.4, .85), .022, n=6) for s in (-1, 1) for _ in range(8)])
     spaniel_head(p.at(0, -.42, .82, r.uniform(-14, 14)), r, c)
 
-# %% ../nbs/workshop/sketchnette.ipynb #a4e9786f
+# %% ../nbs/workshop/sketchnette.ipynb #fcdfb433
 def wash(p, a, b, y0=0., y1=1.):
     "A band across the whole canvas whose colour runs from `a` at height `y0` to `b` at `y1`"
     t,e = (min(p.im.height, max(0, round(p.m[3]*y + p.m[5]))) for y in (y0, y1))
@@ -726,7 +726,7 @@ def wash(p, a, b, y0=0., y1=1.):
     rows = (a + (b - a) * np.arange(e - t)[:,None] // (e - t)).astype(np.uint8)[:,None]
     p.im.paste(Image.fromarray(np.ascontiguousarray(np.broadcast_to(rows, (e - t, p.im.width, 3)))), (0, t))
 
-# %% ../nbs/workshop/sketchnette.ipynb #310aaf19
+# %% ../nbs/workshop/sketchnette.ipynb #e0e95324
 def cloud(p, r, c=(250,248,244)):
     xs = [.22*i - .44 + r.uniform(-.05, .05) for i in range(5)]
     puffs = [oval(x, r.uniform(-.06, .04), r.uniform(.14, .3), r.uniform(.1, .2), n=14) for x in xs]
@@ -750,7 +750,7 @@ def house(p, r):
         box(-w-.03, -h-.08, w+.03, -h)]))
     p.fill(glass, *[box(x - .08, y, x + .08, y + .17) for x in (-.6*w, 0, .6*w) for y in (-.85*h, -.42*h)])
 
-# %% ../nbs/workshop/sketchnette.ipynb #39c1610a
+# %% ../nbs/workshop/sketchnette.ipynb #5e4b4fec
 def hills(p, r, wide, y, c):
     p.fill(c, curve([(wide*i/5, y - r.uniform(0, .16)) for i in range(-1, 7)]) + [(wide*1.3,y + .02), (-.3,y + .02)])
 
@@ -767,7 +767,7 @@ def sky(p, r, wide, hz):
     if r.random() < .25: p.fill((252,236,190), oval(r.uniform(0, wide), r.uniform(.05, .4), r.uniform(.05, .09)), alpha=.9)
     for _ in range(r.choice([0, 1, 2, 3])): cloud(p.at(r.uniform(0, wide), r.uniform(.02, hz), r.uniform(.15, .4)), r)
 
-# %% ../nbs/workshop/sketchnette.ipynb #c771cdc3
+# %% ../nbs/workshop/sketchnette.ipynb #99a02eec
 def land(p, r, wide, hz):
     sky(p, r, wide, hz)
     c = tone(paint(r, 'moss', 'sage', 'forest', 'ochre', 'sand', 'stone', 'rust'), r.uniform(.85, 1.1))
@@ -789,7 +789,7 @@ def town(p, r, wide, hz):
     p.fill(tone(road, 1.3), box(-1, hz, wide + 1, hz + .03))
     if r.random() < .6: p.fill((232,226,206), *[box(.3*i, y, .3*i + .16, y + .02) for i in range(int(wide/.3) + 1)])
 
-# %% ../nbs/workshop/sketchnette.ipynb #ade73fde
+# %% ../nbs/workshop/sketchnette.ipynb #aac462ea
 def shore(p, r, wide, hz):
     sky(p, r, wide, hz)
     sea, end = paint(r, 'teal', 'sky', 'navy', 'stone', 'sage'), r.uniform(hz + .1, 1.3)
@@ -813,7 +813,7 @@ def room(p, r, wide, hz):
     p.fill(tone(floor, .8), *[o for i in range(-6, 14) for o in tube([(wide*i/8,hz), (wide*.5 + (wide*i/8 - wide*.5)*2.2,1.3)], .008)])
     p.fill(tone(wall, 1.25), box(-1, hz - .03, wide + 1, hz))
 
-# %% ../nbs/workshop/sketchnette.ipynb #417f4554
+# %% ../nbs/workshop/sketchnette.ipynb #6308ce02
 def studio(p, r, wide, hz):
     a = paint(r)
     wash(p, tone(a, r.uniform(1, 1.2)), tone(mix(a, paint(r), r.uniform(0, .5)), r.uniform(.75, 1)))
@@ -830,7 +830,7 @@ def pattern(p, r, wide, hz):
     bricks = [box(x - k*(i % 2)/2, y, x - k*(i % 2)/2 + .92*k, y + .88*k) for i,y in enumerate(at) for x in at]
     q.fill(b, *r.choice([bars, bars + beams, dots, checks, bricks]))
 
-# %% ../nbs/workshop/sketchnette.ipynb #3e8f475a
+# %% ../nbs/workshop/sketchnette.ipynb #a76a2266
 def pole(p, r): p.fill(tone(paint(r), .7), box(-.03, -2.4, .03, 0), box(-.5, -2.2, .5, -2.12))
 
 def fence(p, r):
@@ -849,7 +849,7 @@ def crate(p, r):
 def bush(p, r):
     p.fill(tone(paint(r, *leaves), .9), *[oval(x, r.uniform(-.35, -.15), .3, n=12) for x in (-.5, -.2, .1, .4)])
 
-# %% ../nbs/workshop/sketchnette.ipynb #05ed97cb
+# %% ../nbs/workshop/sketchnette.ipynb #e97b4183
 def behind(p, r, wide, hz):
     "Something beside the subject"
     q = p.at(r.uniform(0, wide), min(.98, hz + r.uniform(.02, .3)), r.uniform(.12, .45))
@@ -869,7 +869,7 @@ def branch(p, r, wide):
     q.fill((88,68,52), *tube([(-.8,-.1), (.8,.1)], .06, .02))
     q.fill(tone(paint(r, *leaves), .85), *[oval(i/14, i/120 + r.uniform(-.14, .14), .09, .05, n=10) for i in range(-11, 12)])
 
-# %% ../nbs/workshop/sketchnette.ipynb #bfc7bb8d
+# %% ../nbs/workshop/sketchnette.ipynb #be760b4c
 def rail(p, r, wide):
     p.fill(tone(paint(r), .8), box(-1, .86, wide + 1, .9), *[box(wide*i/6 - .02, .76, wide*i/6 + .02, 1.1) for i in range(7)])
 
@@ -882,7 +882,7 @@ def before(p, r, wide):
     "Something that hides a part of the subject"
     r.choice([tufts, post, branch, rail, spots, corner])(p, r, wide)
 
-# %% ../nbs/workshop/sketchnette.ipynb #acb7803c
+# %% ../nbs/workshop/sketchnette.ipynb #43565af5
 def light(im, r):
     "Uneven light, a colour cast, haze and grain on `im`, in whole numbers only"
     w,h = im.size
@@ -897,7 +897,7 @@ def light(im, r):
     out = Image.fromarray(px.clip(0, 255).astype(np.uint8))
     return out.convert('L').convert('RGB') if r.random() < .03 else out
 
-# %% ../nbs/workshop/sketchnette.ipynb #6373aae3
+# %% ../nbs/workshop/sketchnette.ipynb #385e4ea1
 places = dict(stand=[land, land, town, town, shore, room, studio, pattern], lie=[land, land, town, shore, room, room, studio, pattern],
     fly=[land, land, land, town, shore, shore, studio, pattern])
 
@@ -913,7 +913,7 @@ designs = dict(
     n03445777=('stand', 8, [golf_tee, golf_tee, golf_green, golf_three, golf_hand]),
     n03888257=('fly', 15, [parachute_dome]*3 + [parachute_wing, parachute_wing, parachute_group]))
 
-# %% ../nbs/workshop/sketchnette.ipynb #5abb6c71
+# %% ../nbs/workshop/sketchnette.ipynb #17eac366
 def layout(kind, r, w, h):
     "Where the subject goes: its unit in pixels, `x`, `y`, and the height of the horizon as a share of `h`"
     unit = min(w, h)/2 * r.choice([r.uniform(.65, .9), r.uniform(.8, 1.), r.uniform(.85, 1.15)])
@@ -923,7 +923,7 @@ def layout(kind, r, w, h):
     hz = {'stand': foot - r.uniform(.05, .45), 'lie': r.uniform(.08, .6), 'fly': r.uniform(.45, 1.2)}[kind]
     return unit, x, y, max(.12, min(hz, 1 if kind == 'fly' else .93))
 
-# %% ../nbs/workshop/sketchnette.ipynb #a7eb1f6f
+# %% ../nbs/workshop/sketchnette.ipynb #9199c712
 def layers(pen, wnid, r, w, h):
     "Draw a picture of `w`×`h` from the back to the front, stopping after each layer"
     kind, tilt, ways = designs[wnid]
@@ -939,14 +939,14 @@ def layers(pen, wnid, r, w, h):
     if r.random() < .15: before(page, r, wide)
     yield
 
-# %% ../nbs/workshop/sketchnette.ipynb #77ad968a
+# %% ../nbs/workshop/sketchnette.ipynb #809d07eb
 def _frame(r):
     "Width and height in pixels: most often 150 to 230 on the shorter side, from portrait to panorama"
     short = r.choice([r.uniform(150, 190), r.uniform(150, 230), r.uniform(200, 340)])
     ratio = r.choice([r.uniform(.6, 1), r.uniform(1, 1.7), r.uniform(1.2, 1.5)])
     return round(short*max(1, ratio)), round(short*max(1, 1/ratio))
 
-# %% ../nbs/workshop/sketchnette.ipynb #465ad6b7
+# %% ../nbs/workshop/sketchnette.ipynb #3a4e90a2
 def sketch(
     name:str, # a class of `sketch_classes`, by wnid or by name
     seed=0, # any number or text; the same one draws the same picture
@@ -963,8 +963,8 @@ def sketch(
     for _ in layers(pen, wnid, r, w, h): pass
     return light(pen.im.reduce(2), r)
 
-# %% ../nbs/workshop/sketchnette.ipynb #d545a7dc
-VERSION = 8
+# %% ../nbs/workshop/sketchnette.ipynb #1f0d638b
+VERSION = 9
 
 def _save(im, file): im.save(file, 'JPEG', quality=88, subsampling=2, optimize=False, progressive=False)
 
@@ -974,7 +974,7 @@ def _draw_split(folder, n, seed):
         (folder/wnid).mkdir(parents=True)
         for i in range(n//10 + (k < n % 10)): _save(sketch(wnid, f'{seed}/{i}'), folder/wnid/f'{wnid}_{folder.name}_{i:04d}.JPEG')
 
-# %% ../nbs/workshop/sketchnette.ipynb #db7ba71c
+# %% ../nbs/workshop/sketchnette.ipynb #c78ed59b
 def sketchnette(
     n_train:int=600, # training pictures in all, spread evenly over the ten classes; at least 10
     n_valid:int=300, # validation pictures in all; at least 10

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['archs', 'xresnet10', 'make_net', 'seeded', 'make_learner', 'one_cycle', 'plot_one_cycle', 'new_head', 'split_net']
 
-# %% ../nbs/01_baseline.ipynb #345fabcf
+# %% ../nbs/01_baseline.ipynb #cb06ed0f
 from copy import deepcopy
 import matplotlib.pyplot as plt
 from fastai.vision.all import *
 from fastai.vision.models import xresnet
 from .profile import profile
 
-# %% ../nbs/01_baseline.ipynb #35973537
+# %% ../nbs/01_baseline.ipynb #0e9e9a9c
 def xresnet10(
     n_out:int=10,   # Classes
     **kwargs        # Passed to `XResNet`: `c_in`, `act_cls`, `sa`, …
@@ -22,7 +22,7 @@ def xresnet10(
 
 archs = dict(xresnet10=xresnet10) | {n: getattr(xresnet, n) for n in xresnet.__all__ if n.startswith(('xresn','xse_resn'))}
 
-# %% ../nbs/01_baseline.ipynb #4ec27911
+# %% ../nbs/01_baseline.ipynb #c517a231
 def make_net(
     arch:str,   # A key of `archs`: 'xresnet18', 'xresnet50', 'xse_resnext50', …
     n_out:int,  # Classes
@@ -32,14 +32,14 @@ def make_net(
     if arch not in archs: raise ValueError(f"unknown architecture {arch!r}: choose one of {', '.join(archs)}")
     return archs[arch](n_out=n_out, **kwargs)
 
-# %% ../nbs/01_baseline.ipynb #6087f34d
+# %% ../nbs/01_baseline.ipynb #8d4f4956
 def seeded(
     seed:int    # Any whole number from 0
 ):
     "Fix every source of chance, so that what follows can be repeated"
     set_seed(seed, reproducible=True)
 
-# %% ../nbs/01_baseline.ipynb #0059c80f
+# %% ../nbs/01_baseline.ipynb #efc77041
 def make_learner(
     dls:DataLoaders,        # Batches of pictures and classes; its `vocab` says how many
     arch:str=None,          # A key of `archs`; None: the profile's
@@ -50,7 +50,7 @@ def make_learner(
     net = make_net(arch or profile().arch, len(dls.vocab))
     return Learner(dls, net, loss_func=loss_func or CrossEntropyLossFlat(), metrics=accuracy, **kwargs)
 
-# %% ../nbs/01_baseline.ipynb #d6b677a6
+# %% ../nbs/01_baseline.ipynb #624150a0
 def _wave(a, b, t): return a + (b-a)*(1 - np.cos(np.pi*t))/2
 
 def one_cycle(
@@ -70,7 +70,7 @@ def one_cycle(
     def both(a, b, c): return np.where(up < 1, _wave(a, b, up), _wave(b, c, down))
     return both(lr/div, lr, lr/div_final), both(*moms)
 
-# %% ../nbs/01_baseline.ipynb #d42f2949
+# %% ../nbs/01_baseline.ipynb #d708aff1
 def plot_one_cycle(
     epochs:int=5,           # Passes over the training pictures
     lr:float=3e-3,          # Peak of the learning rate
@@ -90,7 +90,7 @@ def plot_one_cycle(
     axs[1].set_title('Momentum: low while steps are large', fontsize=11)
     return fig
 
-# %% ../nbs/01_baseline.ipynb #f83df245
+# %% ../nbs/01_baseline.ipynb #09bc7051
 def new_head(
     net:nn.Module,  # A net whose last child is a linear layer, such as one from `make_net`
     n_out:int       # Classes of the new task
@@ -105,7 +105,7 @@ def new_head(
     setattr(net, last[0], head)
     return net
 
-# %% ../nbs/01_baseline.ipynb #a6521dbc
+# %% ../nbs/01_baseline.ipynb #d10c5d12
 def split_net(
     net:nn.Module   # An xresnet, such as one from `make_net` or `new_head`
 ) -> L:             # Three lists of parameters: stem and early stages, late stages, head

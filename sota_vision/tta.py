@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['reductions', 'combine', 'view_batches', 'view_preds', 'tta', 'plot_views']
 
-# %% ../nbs/04_test_time_augmentation.ipynb #cc6007f7
+# %% ../nbs/04_test_time_augmentation.ipynb #ab76c7ee
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from fastai.vision.all import *
 
-# %% ../nbs/04_test_time_augmentation.ipynb #2ce51ab6
+# %% ../nbs/04_test_time_augmentation.ipynb #7c877a03
 reductions = ('weighted', 'mean', 'max')
 
 def _known(name, value, names):
@@ -20,7 +20,7 @@ def _check_reduce(reduce, beta):
     _known('reduce', reduce, reductions)
     if beta is not None and not 0 <= beta <= 1: raise ValueError(f'beta={beta}: the weight of the plain view must be in [0, 1]')
 
-# %% ../nbs/04_test_time_augmentation.ipynb #08312f70
+# %% ../nbs/04_test_time_augmentation.ipynb #5e26a6cd
 def combine(
     probs:Tensor,           # Probabilities (views, pictures, classes), float in [0, 1], the plain view first
     reduce:str='weighted',  # 'weighted' (`beta` for the plain view), 'mean' of all views, or 'max'
@@ -34,7 +34,7 @@ def combine(
     plain,others = probs[0], probs[1:].mean(0)
     return (others, plain) if beta is None else torch.lerp(others, plain, beta)
 
-# %% ../nbs/04_test_time_augmentation.ipynb #7788b173
+# %% ../nbs/04_test_time_augmentation.ipynb #5a9ec421
 def _copied(tfms):
     "A pipeline of `tfms`, with copies of those that draw: they keep what they drew last"
     return Pipeline([deepcopy(t) if isinstance(t, RandTransform) else t for t in tfms], split_idx=1)
@@ -52,7 +52,7 @@ def _flip(pipe, b, n, scales):
     plain = _through(pipe, b)
     return [plain, plain.flip(-1)]
 
-# %% ../nbs/04_test_time_augmentation.ipynb #875defb2
+# %% ../nbs/04_test_time_augmentation.ipynb #c07e68bb
 def _at_scale(pipe, b, scale):
     pipe = _copied(pipe.fs)
     sized = [t for t in pipe.fs if isinstance(t, RandTransform) and getattr(t, 'size', None)]
@@ -62,9 +62,7 @@ def _at_scale(pipe, b, scale):
 
 def _scales(pipe, b, n, scales): return [_at_scale(pipe, b, s) if s != 1 else _through(pipe, b) for s in (1, *scales)]
 
-# %% ../nbs/04_test_time_augmentation.ipynb #064f0996
-def _valid_tfms(dl): return [t for t in dl.after_item.fs if t.split_idx != 0]
-
+# %% ../nbs/04_test_time_augmentation.ipynb #821feb7c
 def _corner(im, crop, right, low):
     w,h = im.size
     s = max(1, round(crop*min(w, h)))
@@ -73,7 +71,7 @@ def _corner(im, crop, right, low):
 class _Cuts:
     "Item `i` of `dl`, read once: the centre and four corners, each through the item transforms, stacked"
     def __init__(self, dl, crop):
-        self.dl,self.crop,self.tfms = dl,crop,_copied(_valid_tfms(dl))
+        self.dl,self.crop,self.tfms = dl,crop,_copied(dl.after_item.fs)
 
     def __call__(self, i):
         im,*rest = self.dl.create_item(i)
@@ -83,7 +81,7 @@ class _Cuts:
 
 def _corners(pipe, b, n, scales): return [_through(pipe, (cut, *b[1:])) for cut in b[0].unbind(1)]
 
-# %% ../nbs/04_test_time_augmentation.ipynb #9df371ed
+# %% ../nbs/04_test_time_augmentation.ipynb #77fa783a
 _kinds = dict(random=_random, flip=_flip, corners=_corners, scales=_scales)
 
 def _check_views(n, views, crop, scales):
@@ -92,21 +90,12 @@ def _check_views(n, views, crop, scales):
     if not 0 < crop <= 1: raise ValueError(f"crop={crop}: a corner's share of the shorter side must be above 0 and at most 1")
     if not len(scales) or min(scales) <= 0: raise ValueError(f'scales={scales}: give one or more factors, each above 0')
 
-def _ahead(batches):
-    "`batches`, the next one being read by a thread while you work on this one"
-    it = iter(batches)
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, it, None)
-        while (b := coming.result()) is not None:
-            coming = pool.submit(next, it, None)
-            yield b
-
 @contextmanager
 def _validating(dl):
     "The dataset of `dl` in its validation mood, whichever it was in before"
     with dl.dataset.set_split_idx(1) if hasattr(dl.dataset, 'set_split_idx') else nullcontext(): yield
 
-# %% ../nbs/04_test_time_augmentation.ipynb #ceb05dab
+# %% ../nbs/04_test_time_augmentation.ipynb #de539124
 def view_batches(
     dl:TfmdDL,             # A fastai loader of pictures, with or without labels
     n:int=4,                # Draws per picture if `views` is 'random', from 1
@@ -116,12 +105,22 @@ def view_batches(
 ):                          # Yields ([views of (bs, 3, h, w) float32, the plain one first], [targets])
     "Every batch of `dl` in order, read once and shown in several views; `ValueError` for a wrong argument"
     _check_views(n, views, crop, scales)
-    items = dict(create_item=_Cuts(dl, crop), after_item=[]) if views == 'corners' else dict(after_item=_copied(_valid_tfms(dl)))
+    items = dict(create_item=_Cuts(dl, crop), after_item=[]) if views == 'corners' else dict(after_item=_copied(dl.after_item.fs))
     raw,pipe = dl.new(shuffle=False, drop_last=False, after_batch=[], **items), _copied(dl.after_batch.fs)
-    with _validating(dl), closing(_ahead(raw)) as batches:
-        for b in batches: yield [x.as_subclass(Tensor) for x in _kinds[views](pipe, b, n, scales)], list(b[1:])
+    with _validating(dl):
+        for b in raw: yield [x.as_subclass(Tensor) for x in _kinds[views](pipe, b, n, scales)], list(b[1:])
 
-# %% ../nbs/04_test_time_augmentation.ipynb #bd9525f0
+# %% ../nbs/04_test_time_augmentation.ipynb #730fb851
+def _ahead(batches):
+    "`batches`, the next one made by a thread while you work on this one"
+    it = iter(batches)
+    b = next(it, None)  # here, not in the thread, so that a loader's processes start from the main one
+    with ThreadPoolExecutor(1) as pool:
+        while b is not None:
+            coming = pool.submit(next, it, None)
+            yield b
+            b = coming.result()
+
 @contextmanager
 def _evaluating(model):
     "`model` in evaluation mode; afterwards every part of it as it was"
@@ -138,7 +137,7 @@ def _loader(learn, dl, ds_idx):
     if not dl.n: raise ValueError('the loader holds no pictures: pass dl=learn.dls.test_dl(files)')
     return dl
 
-# %% ../nbs/04_test_time_augmentation.ipynb #f6d6ac22
+# %% ../nbs/04_test_time_augmentation.ipynb #f592b997
 def view_preds(
     learn,                  # A `Learner`, or a bare `nn.Module` that takes (n, 3, h, w) and gives (n, classes)
     n:int=4,                # Draws per picture if `views` is 'random', from 1
@@ -156,13 +155,13 @@ def view_preds(
     dev = next(model.parameters()).device
     chance = nullcontext() if seed is None and views == 'random' else no_random(seed or 0)
     probs,targs = [],[]
-    with chance, _evaluating(model), torch.no_grad(), closing(view_batches(dl, n, views, **kwargs)) as batches:
+    with chance, _evaluating(model), torch.no_grad(), closing(view_batches(dl, n, views, **kwargs)) as made, closing(_ahead(made)) as batches:
         for xs,ys in batches:
             probs.append(torch.stack([act(model(x.to(dev))).cpu() for x in xs]))
             targs += [y.cpu().as_subclass(Tensor) for y in ys[:1]]
     return torch.cat(probs, 1), torch.cat(targs) if targs else None
 
-# %% ../nbs/04_test_time_augmentation.ipynb #7f709fb6
+# %% ../nbs/04_test_time_augmentation.ipynb #10870fdf
 def tta(
     learn,                  # A `Learner`, or a bare `nn.Module` that takes (n, 3, h, w) and gives (n, classes)
     n:int=4,                # Draws per picture if `views` is 'random', from 1
@@ -178,7 +177,7 @@ def tta(
     probs,targs = view_preds(learn, n, views, dl, ds_idx, **kwargs)
     return combine(probs, reduce, beta), targs
 
-# %% ../nbs/04_test_time_augmentation.ipynb #e4a81111
+# %% ../nbs/04_test_time_augmentation.ipynb #1a058d77
 def _names(views, n, scales):
     return ['plain'] + dict(random=[f'draw {i+1}' for i in range(n)], flip=['mirror'], scales=[f'× {s:g}' for s in scales],
                             corners=['top left', 'top right', 'bottom left', 'bottom right'])[views]
@@ -190,7 +189,7 @@ def _plot_answer(ax, probs, answer, vocab):
     for y,i in enumerate(top): ax.plot(probs[:,i].numpy(), [y]*len(probs), 'o', color='C1', ms=5, label='each view' if y == 0 else None)
     ax.set(xlim=(0, 1.02), xlabel='probability'); ax.legend(loc='lower right')
 
-# %% ../nbs/04_test_time_augmentation.ipynb #672c472a
+# %% ../nbs/04_test_time_augmentation.ipynb #e1573559
 def plot_views(
     learn,                  # A `Learner` with the vocabulary and transforms of its data
     pic,                    # A picture: a path, or a `PILImage`

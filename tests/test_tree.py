@@ -97,6 +97,21 @@ def test_cells(name):
     unrun = [source(o) for o in cells(name) if re.search(r'^#\|\s*eval:\s*false', source(o), re.M)]
     assert not unrun, f'{name} has cells that never run: {unrun}'
 
+def anchors(name):
+    "What a link into the notebook `name` may end in: its headings, blanks as dashes, no backticks"
+    cells = json.loads((nbs/name).read_text(encoding='utf-8'))['cells']
+    lines = [l for c in cells if c['cell_type'] == 'markdown' for l in ''.join(c['source']).splitlines()]
+    return {re.sub(r'^#+ ', '', l).replace('`', '').strip().replace(' ', '-') for l in lines if l.startswith('#')}
+
+@each_notebook
+def test_links(name):
+    "Links from notebook to notebook lead to a file that is there, and to a heading in it"
+    text = '\n'.join(''.join(c['source']) for c in json.loads((nbs/name).read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'markdown')
+    for target,heading in re.findall(r'\]\(([\w/.]+\.ipynb)(?:#([^)\s]+))?\)', text):
+        there = (nbs/name).parent/target
+        assert there.exists(), f'{name} links to {target}, which is not there'
+        if heading: assert heading in anchors(there.relative_to(nbs).as_posix()), f'{name}: {target} has no heading {heading}'
+
 # Size
 
 def test_size():
