@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['one_sentence', 'stages', 'train_parser', 'out_folders', 'sota_train']
 
-# %% ../nbs/workshop/cli.ipynb #c4299405
+# %% ../nbs/workshop/cli.ipynb #95ccd911
 import argparse, sys
 from contextlib import contextmanager
 from dataclasses import fields
@@ -15,7 +15,7 @@ from fastcore.docments import docments
 from .imagenette import data_path
 from .recipe import Recipe, fit, named, recipe
 
-# %% ../nbs/workshop/cli.ipynb #83958290
+# %% ../nbs/workshop/cli.ipynb #c0c0338b
 @contextmanager
 def one_sentence(
     prog:str    # Name of the command, written before the sentence
@@ -26,7 +26,7 @@ def one_sentence(
         print(f'{prog}: {e}', file=sys.stderr)
         raise SystemExit(2) from None
 
-# %% ../nbs/workshop/cli.ipynb #76045001
+# %% ../nbs/workshop/cli.ipynb #7183bc5c
 def stages(
     text:str    # Such as '3x48,2x64': three epochs at 48 px, then two at 64 px
 ) -> tuple:     # ((3, 48), (2, 64))
@@ -43,7 +43,7 @@ def _flags(parser):
         elif f.type is tuple: group.add_argument(name, type=stages, metavar='EPOCHSxSIZE,…', help=help)
         else: group.add_argument(name, type=f.type, metavar=f.type.__name__, help=help)
 
-# %% ../nbs/workshop/cli.ipynb #4649eff4
+# %% ../nbs/workshop/cli.ipynb #c24d4090
 def train_parser() -> argparse.ArgumentParser: # What `sota_train` understands
     "The flags of `sota_train`: a few of its own, and one for every field of a recipe"
     parser = argparse.ArgumentParser('sota_train', description='Train an image classifier from scratch and write down everything about the run.')
@@ -56,7 +56,7 @@ def train_parser() -> argparse.ArgumentParser: # What `sota_train` understands
     _flags(parser)
     return parser
 
-# %% ../nbs/workshop/cli.ipynb #10a10ca2
+# %% ../nbs/workshop/cli.ipynb #43729950
 def out_folders(
     out:str,    # Folder that shall take the runs
     seeds:range # Seeds of the runs
@@ -69,7 +69,7 @@ def out_folders(
     for folder in folders: folder.mkdir(parents=True, exist_ok=True)
     return folders
 
-# %% ../nbs/workshop/cli.ipynb #5ccf8843
+# %% ../nbs/workshop/cli.ipynb #519fd4a6
 def sota_train(
     args:list=None  # Words of the command line; None: those the program was called with
 ):
@@ -85,6 +85,7 @@ def sota_train(
         results = [_train(rec, path, s, folder) for s,folder in zip(seeds, out_folders(out, seeds))]
     if runs > 1: print(f'{runs} runs: ' + _line(results))
 
+# %% ../nbs/workshop/cli.ipynb #a770c124
 def _train(rec, path, seed, folder):
     "One run, saved and told in a line"
     result = fit(rec, path, seed)

@@ -223,6 +223,7 @@ def fit(
     if recipe.tta: run |= _with_tta(learn, recipe.tta)
     return Result(learn, run | provenance(path, learn.dls.device))
 
+# %% ../nbs/07_all_together.ipynb #8c655536
 def _outcome(learn, seconds):
     "Accuracy and loss, at the end and by epoch"
     names = ('train_loss', 'valid_loss', 'accuracy')

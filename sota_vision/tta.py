@@ -121,6 +121,7 @@ def _ahead(batches):
             yield b
             b = coming.result()
 
+# %% ../nbs/04_test_time_augmentation.ipynb #cab9005f
 @contextmanager
 def _evaluating(model):
     "`model` in evaluation mode; afterwards every part of it as it was"
@@ -190,6 +191,12 @@ def _plot_answer(ax, probs, answer, vocab):
     ax.set(xlim=(0, 1.02), xlabel='probability'); ax.legend(loc='lower right')
 
 # %% ../nbs/04_test_time_augmentation.ipynb #e1573559
+def _plot_view(ax, dl, x, p, name, vocab, answer):
+    "One view as the net saw it, and what the net says to it"
+    show_image(dl.after_batch.decode((TensorImage(x),))[0][0].cpu(), ctx=ax)
+    ax.set_title(f'{name}\n{vocab[p.argmax()]} {p.max():.2f}', fontsize=9, color='black' if p.argmax() == answer.argmax() else 'C1')
+
+# %% ../nbs/04_test_time_augmentation.ipynb #ea5ccb10
 def plot_views(
     learn,                  # A `Learner` with the vocabulary and transforms of its data
     pic,                    # A picture: a path, or a `PILImage`
@@ -203,18 +210,14 @@ def plot_views(
 ) -> plt.Figure:            # The views, what the net says to each (orange where the answer differs), and the answer
     "How the views of one picture vote"
     if beta is None: raise ValueError('beta=None: one answer needs a weight in [0, 1]')
-    kw = dict(n=n, views=views, crop=crop, scales=scales)
-    dl = learn.dls.test_dl([pic], num_workers=0)
+    dl,kw = learn.dls.test_dl([pic], num_workers=0), dict(n=n, views=views, crop=crop, scales=scales)
     probs = view_preds(learn, dl=dl, seed=seed, **kw)[0][:,0]
     answer = combine(probs[:,None], reduce, beta)[0]
     with no_random(seed): xs,_ = first(view_batches(dl, **kw))
-    cols = min(5, len(xs))
-    rows = -(-len(xs)//cols)
+    rows,cols = -(-len(xs)//5), min(5, len(xs))
     fig = plt.figure(figsize=(9, 2.1*rows+2.2), layout='constrained')
     grid = fig.add_gridspec(rows+1, cols, height_ratios=[2.1]*rows+[2.2])
     for i,(x,p,name) in enumerate(zip(xs, probs, _names(views, n, scales))):
-        ax = fig.add_subplot(grid[i//cols, i%cols])
-        show_image(dl.after_batch.decode((TensorImage(x),))[0][0].cpu(), ctx=ax)
-        ax.set_title(f'{name}\n{learn.dls.vocab[p.argmax()]} {p.max():.2f}', fontsize=9, color='black' if p.argmax() == answer.argmax() else 'C1')
+        _plot_view(fig.add_subplot(grid[i//cols, i%cols]), dl, x, p, name, learn.dls.vocab, answer)
     _plot_answer(fig.add_subplot(grid[rows,:]), probs, answer, learn.dls.vocab)
     return fig
