@@ -257,8 +257,8 @@ def results_table(
 # %% ../nbs/07_all_together.ipynb #742d367d
 def _stations(r):
     "Title, setting and whether it is switched on, for every station of a picture's way"
-    sizes = '\nthen '.join(f'{e} × {s} px' for e,s in r.stages) or f'{r.size} px'
-    return [('presize', f'{r.presize} px', True), ('crop and size', f'from {r.min_scale:g}\n{sizes}', bool(r.stages)),
+    sizes = '\n'.join(f'{e} × {s} px' for e,s in r.stages) or f'{r.size} px'
+    return [('presize', f'{r.presize} px', True), ('crop', f'from {r.min_scale:g}\n{sizes}', bool(r.stages)),
             ('normalize', 'ImageNet' if r.normalize else 'off', r.normalize), ('mixup', f'α = {r.mixup:g}' if r.mixup else 'off', bool(r.mixup)),
             ('net', f'{r.arch}\n{r.epochs} epochs', True),
             ('loss', f'ε = {r.label_smoothing:g}' if r.label_smoothing else 'cross-\nentropy', bool(r.label_smoothing)),
@@ -272,7 +272,7 @@ def plot_recipe(
     for i,(title,setting,on) in enumerate(_stations(r)):
         always = title in ('presize', 'net', 'normalize')
         face = '#e9e9e9' if on and always else '#f6c08a' if on else 'white'
-        ax.add_patch(plt.Rectangle((i*1.3, 0), 1.1, 1, fc=face, ec='0.4', ls='-' if on or title in ('crop and size', 'loss', 'views') else ':'))
+        ax.add_patch(plt.Rectangle((i*1.3, 0), 1.1, 1, fc=face, ec='0.4', ls='-' if on or title in ('crop', 'loss', 'views') else ':'))
         ax.text(i*1.3+.55, .82, title, ha='center', va='center', weight='bold', fontsize=9)
         ax.text(i*1.3+.55, .38, setting, ha='center', va='center', fontsize=8.5)
         if i: ax.annotate('', (i*1.3, .5), (i*1.3-.2, .5), arrowprops=dict(arrowstyle='->', color='0.4'))
