@@ -68,7 +68,7 @@ def _twins(clean, blank):
             nb = json.loads((series_folder()/file).read_text(encoding='utf-8'))
             yield Path(name)/file, (json.dumps(twin(nb, code), indent=1, ensure_ascii=False)+'\n').encode()
 
-# %% ../nbs/workshop/lessons.ipynb #9a9bda83
+# %% ../nbs/workshop/lessons.ipynb #4135a7f3
 def copy_lessons(
     folder:Path,            # Where the series goes; made if need be
     solutions:bool=False,   # The solutions of the exercises, too?
@@ -78,7 +78,8 @@ def copy_lessons(
 ) -> list:                  # What was asked for, paths in `folder`; `ValueError` if `folder` holds something or is a file
     "Copy the series into `folder`"
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir(): raise ValueError(f'{folder} is a file: name a folder')
+    for o in (folder, *folder.parents):
+        if o.is_file(): raise ValueError(f'{o} is a file: name a folder')
     if not force and folder.is_dir() and any(folder.iterdir()):
         raise ValueError(f'{folder} is not empty: open it with jupyter lab {folder}, name another folder, '
                          'or say --force for fresh copies beside what you changed')
