@@ -9,8 +9,8 @@ __all__ = ['Checked', 'Wrong', 'check_name_label', 'check_presize_for', 'check_i
            'check_round_patch', 'check_cutout', 'check_lowest_loss', 'check_prior_loss', 'check_temperature',
            'check_differing', 'check_seeds_needed', 'check_decay_groups']
 
-# %% ../nbs/workshop/exercises.ipynb #a621465b
-import inspect, math, traceback
+# %% ../nbs/workshop/exercises.ipynb #f7702f8f
+import inspect, json, math, traceback
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -74,7 +74,7 @@ def _numbers(got, case):
     try: return torch.as_tensor(got).detach().cpu().as_subclass(Tensor).double()
     except (TypeError, ValueError, RuntimeError): raise Wrong(f'{case} gave a {type(got).__name__}, where numbers are wanted') from None
 
-# %% ../nbs/workshop/exercises.ipynb #f80a4f64
+# %% ../nbs/workshop/exercises.ipynb #741ea966
 def _short(t):
     "`t` in a few characters"
     if t.numel() == 1: return f'{t.item():.4g}'
@@ -82,8 +82,8 @@ def _short(t):
     return 'other numbers'
 
 def _near(a, b, tol):
-    "Is `a` within `tol` times the largest of `b`, and of the same shape but for ones?"
-    return a.numel() == b.numel() and (a.reshape(b.shape)-b).abs().max() <= tol*b.abs().max().clamp(min=1e-12)
+    "Is `a` within `tol` times the largest of `b`, and are they as many numbers?"
+    return a.numel() == b.numel() and (a.reshape(b.shape)-b).abs().max() <= tol*b.abs().max().clamp(min=.05)
 
 # %% ../nbs/workshop/exercises.ipynb #fbe79d58
 def _same(got, want, case, mistakes=(), tol=1e-4):
@@ -136,19 +136,30 @@ def check_presize_for(
             (math.ceil(size*fill_zoom(angle)/scale), '`min_scale` is a share of the area, and a side is wanted'),
             (math.ceil(size*fill_zoom(math.degrees(angle))/math.sqrt(scale)), 'the angle is in degrees, and `math` counts in radians')], tol=1e-6)
 
-# %% ../nbs/workshop/exercises.ipynb #bbd0ed24
+# %% ../nbs/workshop/exercises.ipynb #4c9174bb
 @_judged('Right: shares of the area are drawn evenly, shapes lie between 3:4 and 4:3, and no box leaves the picture. It is what `RandomResizedCrop` does.')
 def check_inception_box(
     inception_box   # Yours: (width, height) in px → (left, top, right, bottom) in px, another box with each call
 ) -> Checked:       # What is wrong, or what it proves
     "Does `inception_box` draw the crops of Szegedy et al. 2014, section 6?"
-    boxes = torch.stack([_numbers(inception_box(400, 400), 'inception_box(400, 400)').reshape(-1) for _ in range(2000)])
-    if boxes.shape[1] != 4: raise Wrong(f'a box has four numbers (left, top, right, bottom), not {boxes.shape[1]}')
-    if boxes.min() < 0 or boxes.max() > 400: raise Wrong('some boxes reach beyond the picture: draw again when one does not fit')
-    w,h = (boxes[:,2:]-boxes[:,:2]).T
-    if min(w.min(), h.min()) <= 0: raise Wrong('some boxes are empty or upside down: right and bottom must be the larger ones')
+    boxes,(w,h) = _boxes(inception_box, 400, 400, 2000)
     _box_shapes(w/h, w*h/400**2)
     if (boxes[:,0]-boxes[:,1]).abs().mean() < 20: raise Wrong('all boxes lie along the diagonal: draw the place across and the place down apart')
+    _,(w,h) = _boxes(inception_box, 400, 200, 500)
+    if not .075 < (w*h/(400*200)).min() < .15 or (w/h).max() > 1.39:
+        raise Wrong('in a picture of 400×200 the boxes have other areas or shapes than in a square one: the area is that of the picture, the ratio that of the box')
+
+# %% ../nbs/workshop/exercises.ipynb #d2da5e23
+def _boxes(draw, width, height, n):
+    "`n` boxes from `draw`, (n, 4), and their widths and heights; `Wrong` if they cannot be boxes in the picture"
+    case = f'inception_box({width}, {height})'
+    boxes = torch.stack([_numbers(draw(width, height), case).reshape(-1) for _ in range(n)])
+    if boxes.shape[1] != 4: raise Wrong(f'{case} gave {boxes.shape[1]} numbers: a box has four numbers (left, top, right, bottom)')
+    if (boxes < 0).any() or (boxes[:,[0,2]] > width).any() or (boxes[:,[1,3]] > height).any():
+        raise Wrong(f'some boxes of {case} reach beyond the picture: draw again when one does not fit')
+    sides = (boxes[:,2:]-boxes[:,:2]).T
+    if sides.min() <= 0: raise Wrong('some boxes are empty or upside down: right and bottom must be the larger ones')
+    return boxes, sides
 
 # %% ../nbs/workshop/exercises.ipynb #7db3ae2e
 def _box_shapes(ratio, area):
@@ -176,7 +187,7 @@ def check_top_k(
             (40*share[0], 'it counts the pictures: divide by how many there are'),
             (share[0]/k, 'divide by the pictures, not by all the guesses')])
 
-# %% ../nbs/workshop/exercises.ipynb #509a5fde
+# %% ../nbs/workshop/exercises.ipynb #bf294be3
 @_judged('Right: each group learns faster than the one before it by the same factor, as fastai does with `slice(low, high)`.')
 def check_layer_rates(
     layer_rates # Yours: (low, high, n) → n learning rates
@@ -187,7 +198,7 @@ def check_layer_rates(
         _same(layer_rates(low, high, n), want, f'layer_rates({low:g}, {high:g}, {n})', [
             ([low+(high-low)*i/(n-1) for i in range(n)], 'these grow by a constant step: a constant factor is wanted'),
             ([low*(high/low)**(i/n) for i in range(n)], f'the last of {n} rates is not high yet: how many factors lie between {n} rates?'),
-            (want[::-1], 'the other way around: early layers know most, and should move least')], tol=1e-3)
+            (want[::-1], 'the other way around: early layers know most, and should move least')], tol=1e-5)
 
 # %% ../nbs/workshop/exercises.ipynb #60c24883
 def _restarts(t, first, mult, low, high):
@@ -296,19 +307,22 @@ def check_staircase(
         late = [(each+(i >= len(sizes)-over), s) for i,s in enumerate(sizes)]
         _same(got, want, case, [(late, 'the epochs left over go to the large pictures: they cost least at the small ones')])
 
-# %% ../nbs/workshop/exercises.ipynb #b3e9f618
+# %% ../nbs/workshop/exercises.ipynb #662e5694
 @_judged('Right: size and strength climb together, and the last stage trains at full size with the full strength.')
 def check_tan_le(
     tan_le      # Yours: (stages ≥ 2, small, large in px, weak, strong) → list of (size, strength) pairs, one for each stage
 ) -> Checked:   # What is wrong, or what it proves
     "Is `tan_le` algorithm 1 of Tan and Le 2021?"
     for m,a,b,p,q in ((4, 128, 248, .1, .4), (2, 64, 128, 5, 15), (3, 128, 256, 0, .5)):
-        def stages(last, r=p, s=q): return [(a+(b-a)*i/last, r+(s-r)*i/last) for i in range(m)]
-        _same(list(tan_le(m, a, b, p, q)), stages(m-1), f'tan_le({m}, {a}, {b}, {p}, {q})', [
-            (stages(m), 'the last stage has not arrived: how many steps lie between the first stage and the last?'),
-            (stages(m-1, q, p), 'size grows while strength falls: small pictures want weak regularization'),
-            (stages(m-1, p, p), 'the size grows, the strength does not'),
-            ([(x,y) for y,x in stages(m-1)], 'each pair should be (size, strength), in this order')], tol=4e-3)
+        case,got = f'tan_le({m}, {a}, {b}, {p}, {q})', _numbers(list(tan_le(m, a, b, p, q)), 'tan_le')
+        if got.shape != (m, 2): raise Wrong(f'{case} gave the shape {tuple(got.shape)}: {m} pairs of (size, strength) are wanted')
+        def line(x, y, last=m-1): return [x + (y-x)*i/last for i in range(m)]
+        _same(got[:,0], line(a, b), f'the sizes of {case}', [
+            (line(a, b, m), 'the last stage has not arrived: how many steps lie between the first stage and the last?'),
+            (line(p, q), 'each pair should be (size, strength), in this order')], tol=4e-3)
+        _same(got[:,1], line(p, q), f'the strengths of {case}', [
+            (line(q, p), 'size grows while strength falls: small pictures want weak regularization'),
+            (line(p, p), 'the size grows, the strength does not'), (line(p, q, m), 'the strength has not arrived in the last stage')])
 
 # %% ../nbs/workshop/exercises.ipynb #9cd17952
 @_judged('Right: a class needs some belief in every view, for one view that rules it out has a veto. And hundreds of views do not underflow.')
@@ -486,7 +500,7 @@ def check_temperature(
         _same(temperature(sure*z, y), want, f'temperature for a net that is {sure:g} times as sure as it should be', [
             (1/want, 'that is 1/T: the logits are divided by T'), (1., 'T has not moved from 1: does your loop reach it, and with large enough steps?')], tol=.03)
 
-# %% ../nbs/workshop/exercises.ipynb #df4526c9
+# %% ../nbs/workshop/exercises.ipynb #ee97a940
 @_judged('Right: two runs and the line that tells them apart. Anything else that differs between their results is chance.')
 def check_differing(
     differing   # Yours: (recipe a, recipe b) → dict: field → (value in a, value in b), where they differ
@@ -499,7 +513,8 @@ def check_differing(
         if more := [k for k in got if k not in want]: raise Wrong(f'{more[0]!r} is equal in both recipes, and it is named all the same')
         if less := [k for k in want if k not in got]: raise Wrong(f'{less[0]!r} differs and is not named')
         if {k: tuple(reversed(v)) for k,v in want.items()} == got != want: raise Wrong('the values are the wrong way around: first that of a')
-        if {k: tuple(v) if isinstance(v, list) else v for k,v in got.items()} != want: raise Wrong(f'for {change} it gave {got}: both values are wanted, as a tuple')
+        if json.dumps(got, sort_keys=True, default=str) != json.dumps(want, sort_keys=True):
+            raise Wrong(f'for {change} it gave {got}: both values are wanted, as a tuple')
 
 # %% ../nbs/workshop/exercises.ipynb #008d57b3
 def _seeds(sd, half, quantile=None):

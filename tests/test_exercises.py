@@ -118,7 +118,7 @@ wrong = dict(
         (lambda size, angle, scale: int(size*ex.fill_zoom(angle)/scale**.5), 'a pixel too few'),
         (lambda size, angle, scale: math.ceil(size*(abs(math.cos(angle))+abs(math.sin(angle)))/scale**.5), 'radians')],
     inception_box=[(lambda w, h: inception(w, h, by_side=True), 'not the side'), (lambda w, h: inception(w, h, ratio=(.5, 2)), 'between 3/4 and 4/3'),
-        (lambda w, h: inception(w, h, ratio=(1, 1)), 'only'), (lambda w, h: inception(w, h, area=(.01, 1)), 'stops at 8'),
+        (lambda w, h: inception(w, h, ratio=(1, 1)), 'only'), (lambda w, h: inception(h, h), 'other areas'), (lambda w, h: inception(w, h, area=(.01, 1)), 'stops at 8'),
         (lambda w, h: inception(w, h, area=(.3, 1)), 'goes down to 8'), (lambda w, h: [*inception(w, h)[:2], w+9, h], 'beyond'),
         (lambda w, h: [*inception(w, h)[2:], *inception(w, h)[:2]], 'upside down'), (lambda w, h: 7, 'four numbers')],
     top_k=[(lambda z, y, k: (z.argmax(1) == y).float().mean(), 'k=1'), (lambda z, y, k: (z.topk(k).indices == y[:,None]).float().mean(), 'all the guesses'),
@@ -139,7 +139,7 @@ wrong = dict(
         (lambda n, sizes: [(n/len(sizes), s) for s in sizes], 'whole numbers'), (lambda n, sizes: [(n, sizes[-1])], 'pairs'),
         (lambda n, sizes: [(n//len(sizes) + (i >= len(sizes) - n%len(sizes)), s) for i,s in enumerate(sizes)], 'go to the large')],
     tan_le=[(lambda m, a, b, p, q: [(a+(b-a)*i/m, p+(q-p)*i/m) for i in range(m)], 'not arrived'), (lambda m, a, b, p, q: solved['tan_le'](m, a, b, q, p), 'strength falls'),
-        (lambda m, a, b, p, q: solved['tan_le'](m, a, b, p, p), 'the strength does not'), (lambda m, a, b, p, q: [(y, x) for x,y in solved['tan_le'](m, a, b, p, q)], 'this order')],
+        (lambda m, a, b, p, q: solved['tan_le'](m, a, b, p, p), 'the strength does not'), (lambda m, a, b, p, q: [a, b], 'pairs'), (lambda m, a, b, p, q: [(y, x) for x,y in solved['tan_le'](m, a, b, p, q)], 'this order')],
     geometric=[(lambda p: p.mean(0), 'arithmetic'), (lambda p: p.log().mean(0).exp(), 'sum to 1'), (lambda p: p.prod(0)/p.prod(0).sum(-1, True), 'the product'),
         (lambda p: F.normalize(p.prod(0)**(1/len(p)), p=1, dim=-1), 'too small')],
     ten_crop=[(lambda x, n: ten(x, n)[:5], 'ten views'), (lambda x, n: ten(x, n)[:5]*2, 'mirror'), (lambda x, n: [*ten(x, n)[:5], *(o.flip(-2) for o in ten(x, n)[:5])], 'mirror'),
@@ -182,6 +182,41 @@ def test_wrong(name, answer, words):
 def test_other_forms(name, change):
     got = checks[name](by(name, to=change))
     assert got.ok, got.says
+
+def test_torchvision_crops():
+    from torchvision.transforms import RandomResizedCrop
+    def crop(w, h):
+        top,left,bh,bw = RandomResizedCrop.get_params(torch.empty(3, h, w), (.08, 1), (3/4, 4/3))
+        return left, top, left+bw, top+bh
+    assert checks['inception_box'](crop).ok
+
+def test_from_json():
+    import json
+    from sota_vision.recipe import to_json
+    def differing(a, b):
+        a,b = (json.loads(to_json(o)) for o in (a, b))
+        return {k: [a[k], b[k]] for k in a if a[k] != b[k]}
+    assert checks['differing'](differing).ok
+
+def test_lbfgs():
+    def temperature(logits, targets):
+        t = torch.zeros(1, requires_grad=True)
+        opt = torch.optim.LBFGS([t], max_iter=50)
+        def loss():
+            opt.zero_grad()
+            loss = F.cross_entropy(logits/t.exp(), targets)
+            loss.backward()
+            return loss
+        opt.step(loss)
+        return t.exp()
+    assert checks['temperature'](temperature).ok
+
+def test_adabn_with_momentum():
+    def adabn(net, batches):
+        net.train()
+        for b in batches: net(b)
+        return net.eval()
+    assert checks['adabn'](adabn).ok
 
 def test_exact_sizes():
     def exact(m, a, b, p, q): return [(a + (b-a)*i/(m-1), p + (q-p)*i/(m-1)) for i in range(m)]
