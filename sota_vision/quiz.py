@@ -6,10 +6,11 @@
 __all__ = ['to_html', 'live', 'bundle', 'said', 'button', 'stack', 'voice', 'Question', 'Choice', 'read_number', 'Amount',
            'Words']
 
-# %% ../nbs/workshop/quiz.ipynb #c9e332b3
+# %% ../nbs/workshop/quiz.ipynb #4413c665
 import math, os, random, re, sys
 from fractions import Fraction
 from html import escape
+from fastcore.basics import patch
 
 # %% ../nbs/workshop/quiz.ipynb #240a6f54
 try: import ipywidgets as widgets
@@ -43,7 +44,7 @@ def bundle(
     view = form()._repr_mimebundle_() if form and live() else {}
     return view | {'text/plain': plain, 'text/html': page}
 
-# %% ../nbs/workshop/quiz.ipynb #8938c87d
+# %% ../nbs/workshop/quiz.ipynb #e3e404e4
 _look = '''<style>.sota-quiz .widget-radio-box label {height: auto; line-height: 1.4; white-space: normal; margin: 2px 0}
 .sota-quiz .widget-label {width: auto}</style>'''
 
@@ -53,6 +54,7 @@ def said(
     "`text` as feedback"
     return f'<div role="alert" style="line-height:1.4">{to_html(text)}</div>' if text else ''
 
+# %% ../nbs/workshop/quiz.ipynb #28cc4a13
 def button(
     label:str,  # What it says
     do,         # Function without arguments; what it returns is the feedback
@@ -64,6 +66,7 @@ def button(
     made.on_click(click)
     return made
 
+# %% ../nbs/workshop/quiz.ipynb #e6e803af
 def stack(
     question:str,   # What is asked
     *rows           # Widgets, from top to bottom
@@ -76,7 +79,7 @@ def voice():    # An `HTML` widget
     "The place where a form speaks; its height is fixed, so that nothing below jumps"
     return widgets.HTML(layout=widgets.Layout(height='5.6em', overflow='auto'))
 
-# %% ../nbs/workshop/quiz.ipynb #6344f05c
+# %% ../nbs/workshop/quiz.ipynb #1c4c8176
 def _must(ok, question, fault):
     if not ok: raise ValueError(f'question {question!r}: {fault}')
 
@@ -95,27 +98,33 @@ class Question:
     def _options(self): return {}
     def _more(self): return ''
 
-    def plain(self) -> str: # Question and options; the answer stays hidden
-        "The question as text"
-        return '\n'.join([self.question, *(f'  {k}) {o}' for k,o in self._options().items()), '(yours: .check(…); ours: .answer)'])
+# %% ../nbs/workshop/quiz.ipynb #039e7093
+@patch
+def plain(self:Question) -> str: # Question and options; the answer stays hidden
+    "The question as text"
+    return '\n'.join([self.question, *(f'  {k}) {o}' for k,o in self._options().items()), '(yours: .check(…); ours: .answer)'])
 
-    def page(self) -> str:  # HTML with the answer folded away
-        "The question as a page that needs nothing to run"
-        options = ''.join(f'<li>{to_html(o)}</li>' for o in self._options().values())
-        return (f'<p><b>{to_html(self.question)}</b></p>' + (f'<ol type="a">{options}</ol>' if options else '') +
-                f'<details><summary>Answer</summary><p>{to_html(self.answer)}</p>{self._more()}</details>')
+@patch
+def page(self:Question) -> str:  # HTML with the answer folded away
+    "The question as a page that needs nothing to run"
+    options = ''.join(f'<li>{to_html(o)}</li>' for o in self._options().values())
+    return (f'<p><b>{to_html(self.question)}</b></p>' + (f'<ol type="a">{options}</ol>' if options else '') +
+            f'<details><summary>Answer</summary><p>{to_html(self.answer)}</p>{self._more()}</details>')
 
-    def form(self):
-        "The question as a widget"
-        field,talk = self._field(),voice()
-        def check(): return self.check(field.value)
-        def show(): return self.answer
-        buttons = [button(label, do, talk) for label,do in zip(self.labels, (check, show))]
-        return stack(self.question, field, widgets.HBox(buttons), talk)
+# %% ../nbs/workshop/quiz.ipynb #ad4ffb13
+@patch
+def form(self:Question):
+    "The question as a widget"
+    field,talk = self._field(),voice()
+    def check(): return self.check(field.value)
+    def show(): return self.answer
+    buttons = [button(label, do, talk) for label,do in zip(self.labels, (check, show))]
+    return stack(self.question, field, widgets.HBox(buttons), talk)
 
-    def _repr_mimebundle_(self, include=None, exclude=None): return bundle(self.plain(), self.page(), self.form)
+@patch
+def _repr_mimebundle_(self:Question, include=None, exclude=None): return bundle(self.plain(), self.page(), self.form)
 
-# %% ../nbs/workshop/quiz.ipynb #7c0d90b4
+# %% ../nbs/workshop/quiz.ipynb #a4b97c56
 class Choice(Question):
     "One right option among several; each comes with its explanation"
     def __init__(self,
@@ -132,20 +141,27 @@ class Choice(Question):
         options = list((right|wrong).items())
         self.why = dict(random.Random(question).sample(options, len(options)))
 
-    def _options(self): return dict(zip('abcdefghij', self.why))
-    def _more(self): return '<ul>' + ''.join(f'<li>{to_html(f"*{k}*: {v}")}</li>' for k,v in self.why.items() if k != self.right) + '</ul>'
+# %% ../nbs/workshop/quiz.ipynb #1d235e31
+@patch
+def _options(self:Choice): return dict(zip('abcdefghij', self.why))
 
-    def _field(self):
-        return widgets.RadioButtons(options=[(f'{k}) {o}', o) for k,o in self._options().items()], value=None,
-                                    layout=widgets.Layout(width='100%', max_width='50em'))
+@patch
+def _more(self:Choice): return '<ul>' + ''.join(f'<li>{to_html(f"*{k}*: {v}")}</li>' for k,v in self.why.items() if k != self.right) + '</ul>'
 
-    def check(self,
-        given:str   # An option, or its letter
-    ) -> str:       # Feedback, one or two sentences
-        "Whether `given` is right, and why"
-        option = self._options().get(given, given)
-        if option not in self.why: return f'Choose one of {", ".join(self._options())} first.'
-        return ('Right. ' if option == self.right else 'No. ') + self.why[option]
+@patch
+def _field(self:Choice):
+    return widgets.RadioButtons(options=[(f'{k}) {o}', o) for k,o in self._options().items()], value=None,
+                                layout=widgets.Layout(width='100%', max_width='50em'))
+
+# %% ../nbs/workshop/quiz.ipynb #26d33231
+@patch
+def check(self:Choice,
+    given:str   # An option, or its letter
+) -> str:       # Feedback, one or two sentences
+    "Whether `given` is right, and why"
+    option = self._options().get(given, given)
+    if option not in self.why: return f'Choose one of {", ".join(self._options())} first.'
+    return ('Right. ' if option == self.right else 'No. ') + self.why[option]
 
 # %% ../nbs/workshop/quiz.ipynb #741aaae9
 def read_number(
@@ -160,7 +176,7 @@ def read_number(
     except (ValueError, ZeroDivisionError, OverflowError): return math.nan
     return found
 
-# %% ../nbs/workshop/quiz.ipynb #bbe933b4
+# %% ../nbs/workshop/quiz.ipynb #7e239fe4
 class Amount(Question):
     "A question whose answer is a number, right within a tolerance"
     def __init__(self,
@@ -178,19 +194,22 @@ class Amount(Question):
         self.value,self.tol,self.rel,self.unit,self.why = value,tol,rel,unit,why
         super().__init__(question, f'{value:g}{" "*bool(unit)}{unit}. {why}')
 
-    def _field(self):
-        return widgets.Text(description=f'Your answer{f" ({self.unit})" if self.unit else ""}:', placeholder='a number',
-                            style=dict(description_width='auto'), layout=widgets.Layout(width='22em'))
+# %% ../nbs/workshop/quiz.ipynb #8b63ca29
+@patch
+def _field(self:Amount):
+    return widgets.Text(description=f'Your answer{f" ({self.unit})" if self.unit else ""}:', placeholder='a number',
+                        style=dict(description_width='auto'), layout=widgets.Layout(width='22em'))
 
-    def check(self,
-        given:str   # What was typed, or a number
-    ) -> str:       # Feedback, one or two sentences
-        "Whether `given` is near enough, else on which side it misses"
-        x = read_number(given, self.unit)
-        if math.isnan(x): return f'{str(given).strip() or "Nothing"} is not a number: write one such as 0.5, 1/3 or 20 %.'
-        near = max(self.tol, self.rel*abs(self.value), 1e-9*max(1, abs(self.value)))
-        if abs(x-self.value) <= near: return f'Right. {self.answer}'
-        return f'No. {x:g} is too {"high" if x > self.value else "low"}: think again, or let the answer be shown.'
+@patch
+def check(self:Amount,
+    given:str   # What was typed, or a number
+) -> str:       # Feedback, one or two sentences
+    "Whether `given` is near enough, else on which side it misses"
+    x = read_number(given, self.unit)
+    if math.isnan(x): return f'{str(given).strip() or "Nothing"} is not a number: write one such as 0.5, 1/3 or 20 %.'
+    near = max(self.tol, self.rel*abs(self.value), 1e-9*max(1, abs(self.value)))
+    if abs(x-self.value) <= near: return f'Right. {self.answer}'
+    return f'No. {x:g} is too {"high" if x > self.value else "low"}: think again, or let the answer be shown.'
 
 # %% ../nbs/workshop/quiz.ipynb #ef346cef
 class Words(Question):
