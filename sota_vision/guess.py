@@ -196,7 +196,7 @@ def _distance(record, result):
     if result > high: return f'Missed: it lies {_number(result-high)}{unit} above your interval.'
     return f'Hit: it lies in your interval, {_number(abs(result-(low+high)/2))}{unit} from the middle.'
 
-# %% ../nbs/workshop/guess.ipynb #0cb3c27c
+# %% ../nbs/workshop/guess.ipynb #b88e9603
 def verdict_on(
     record:dict,    # A guess as it is kept
     result          # The number or option that came out
@@ -205,7 +205,7 @@ def verdict_on(
     off = ('Hit.' if record['choice'] == result else 'Missed.') if 'choice' in record else _distance(record, result)
     shown = result if isinstance(result, str) else _number(result)+_unit(record.get('unit'))
     late = ' The guess came after the result had been shown: it will not be counted.' if record.get('late') else ''
-    return f'Your guess: {in_words(record)}. The result: {shown}. {off}{late}'
+    return f'Your guess: {in_words(record)}. The result: {shown.removesuffix(".")}. {off}{late}'
 
 # %% ../nbs/workshop/guess.ipynb #b8ce7928
 def plot_outcome(
@@ -247,7 +247,7 @@ def _value(key, value, options):
     if isinstance(value, Real) and math.isfinite(value): return float(value)
     raise ValueError(f'outcome {key!r}: {value!r} is not a finite number')
 
-# %% ../nbs/workshop/guess.ipynb #65afa33d
+# %% ../nbs/workshop/guess.ipynb #32c8f4fd
 def outcome(
     key:str,    # Name of the guess
     value       # What came out: a number in the unit of the guess, or one of its options
@@ -261,7 +261,7 @@ def outcome(
     if not record:
         _shown.add(key)
         shown = value if isinstance(value, str) else _number(value)+_unit(ask.unit)
-        return Outcome(f'The result: {shown}. Nobody had guessed{fault}.', None)
+        return Outcome(f'The result: {shown.removesuffix(".")}. Nobody had guessed{fault}.', None)
     if 'result' not in record: _write(guesses | {key: record | dict(result=value)})
     def picture(): return plot_outcome(record['low'], record['high'], value, record.get('unit', ''))
     return Outcome(verdict_on(record, value), None if 'choice' in record else picture)

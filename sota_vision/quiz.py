@@ -16,15 +16,16 @@ from fastcore.basics import patch
 try: import ipywidgets as widgets
 except ImportError: widgets = None
 
-# %% ../nbs/workshop/quiz.ipynb #72f3900a
+# %% ../nbs/workshop/quiz.ipynb #799453b4
 def to_html(
     text:str    # Plain text, with `code`, *stress* and **weight**
 ) -> str:       # HTML; whatever else looks like a tag is shown literally
     "The marks of `text` as HTML"
-    text = escape(text, quote=False)
-    for mark,tag in ((r'`([^`]+)`', 'code'), (r'\*\*([^*]+)\*\*', 'b'), (r'\*([^*\s][^*]*)\*', 'i')):
-        text = re.sub(mark, rf'<{tag}>\1</{tag}>', text)
-    return text
+    parts = re.split(r'`([^`]+)`', escape(text, quote=False))   # every other one is code
+    for mark,tag in ((r'\*\*([^*]+)\*\*', 'b'), (r'\*([^*\s][^*]*)\*', 'i')):
+        parts[::2] = [re.sub(mark, rf'<{tag}>\1</{tag}>', o) for o in parts[::2]]
+    parts[1::2] = [f'<code>{o}</code>' for o in parts[1::2]]
+    return ''.join(parts)
 
 # %% ../nbs/workshop/quiz.ipynb #c40f24a1
 def live() -> bool:
@@ -141,12 +142,12 @@ class Choice(Question):
         options = list((right|wrong).items())
         self.why = dict(random.Random(question).sample(options, len(options)))
 
-# %% ../nbs/workshop/quiz.ipynb #1d235e31
+# %% ../nbs/workshop/quiz.ipynb #f64573e8
 @patch
 def _options(self:Choice): return dict(zip('abcdefghij', self.why))
 
 @patch
-def _more(self:Choice): return '<ul>' + ''.join(f'<li>{to_html(f"*{k}*: {v}")}</li>' for k,v in self.why.items() if k != self.right) + '</ul>'
+def _more(self:Choice): return '<ul>' + ''.join(f'<li><i>{to_html(k)}</i>: {to_html(v)}</li>' for k,v in self.why.items() if k != self.right) + '</ul>'
 
 @patch
 def _field(self:Choice):
@@ -176,7 +177,7 @@ def read_number(
     except (ValueError, ZeroDivisionError, OverflowError): return math.nan
     return found
 
-# %% ../nbs/workshop/quiz.ipynb #7e239fe4
+# %% ../nbs/workshop/quiz.ipynb #bc5a912b
 class Amount(Question):
     "A question whose answer is a number, right within a tolerance"
     def __init__(self,
@@ -192,7 +193,8 @@ class Amount(Question):
         _must(min(tol, rel) >= 0, question, f'tolerance tol={tol}, rel={rel}: it must not be negative')
         _must(isinstance(why, str) and why.strip(), question, 'it lacks an explanation: say why')
         self.value,self.tol,self.rel,self.unit,self.why = value,tol,rel,unit,why
-        super().__init__(question, f'{value:g}{" "*bool(unit)}{unit}. {why}')
+        shown = f'{value:g}' if value == int(value) else f'{value:.4g}'
+        super().__init__(question, f'{shown}{" "*bool(unit)}{unit}. {why}')
 
 # %% ../nbs/workshop/quiz.ipynb #8b63ca29
 @patch
