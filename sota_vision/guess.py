@@ -116,7 +116,9 @@ def _checked(g, given):
     if math.isfinite(high-low) and low <= high: return dict(low=low, high=high)
     raise ValueError(f'from {low:g} to {high:g} is no interval: give the lower end first')
 
-# %% ../nbs/workshop/guess.ipynb #bfb47ded
+# %% ../nbs/workshop/guess.ipynb #aebeaace
+def _late(record): return ' It came after the result had been shown: it will not be counted.' if record.get('late') else ''
+
 def commit(
     g:Guess,    # The guess to be made
     given       # (low, high), in its unit: 80 % sure; or one of its options
@@ -125,7 +127,7 @@ def commit(
     if was := g.made: raise ValueError(f'you have committed already: {in_words(was)}')
     record = dict(question=g.question, unit=g.unit) | _checked(g, given) | dict(when=str(date.today()), late=g.key in _shown)
     _write(read_guesses() | {g.key: record})
-    return f'Committed: {in_words(record)}.'
+    return f'Committed: {in_words(record)}.{_late(record)}'
 
 # %% ../nbs/workshop/guess.ipynb #0e2f1631
 def _step(low, high): return 10.**math.ceil(math.log10((high-low)/100))
@@ -158,24 +160,24 @@ class _Pick:
     @property
     def value(self): return self.radio.value
 
-# %% ../nbs/workshop/guess.ipynb #3357553b
+# %% ../nbs/workshop/guess.ipynb #d30e00ef
 def form(
     g:Guess # A guess to be made
 ):          # A `VBox`; locked if the guess was made already
     "The controls for making the guess `g`"
-    field,talk = (_Pick if g.options else _Interval)(g),voice()
+    field,talk = (_Pick if g.options else _Interval)(g),voice('3em')
     def lock():
         for o in (send, *field.controls): o.disabled = True
     def do():
         try: words = commit(g, field.value)
         except (ValueError, OSError) as e: return f'Not committed: {e}.'
         lock()
-        return f'{words} Now run on.'
+        return words
     send = button('Commit', do, talk)
     if was := g.made:
         talk.value = said(f'You guessed: {in_words(was)}.')
         lock()
-    return stack(g.question, widgets.HBox(field.controls, layout=widgets.Layout(flex_flow='row wrap')), send, talk)
+    return stack(g.question, widgets.HBox(field.controls, layout=widgets.Layout(flex_flow='row wrap')), widgets.HBox([send]), talk)
 
 # %% ../nbs/workshop/guess.ipynb #5d4ffe32
 @patch
@@ -196,7 +198,7 @@ def _distance(record, result):
     if result > high: return f'Missed: it lies {_number(result-high)}{unit} above your interval.'
     return f'Hit: it lies in your interval, {_number(abs(result-(low+high)/2))}{unit} from the middle.'
 
-# %% ../nbs/workshop/guess.ipynb #b88e9603
+# %% ../nbs/workshop/guess.ipynb #d50dc593
 def verdict_on(
     record:dict,    # A guess as it is kept
     result          # The number or option that came out
@@ -204,8 +206,7 @@ def verdict_on(
     "A guess and its result side by side"
     off = ('Hit.' if record['choice'] == result else 'Missed.') if 'choice' in record else _distance(record, result)
     shown = result if isinstance(result, str) else _number(result)+_unit(record.get('unit'))
-    late = ' The guess came after the result had been shown: it will not be counted.' if record.get('late') else ''
-    return f'Your guess: {in_words(record)}. The result: {shown.removesuffix(".")}. {off}{late}'
+    return f'Your guess: {in_words(record)}. The result: {shown.removesuffix(".")}. {off}{_late(record)}'
 
 # %% ../nbs/workshop/guess.ipynb #b8ce7928
 def plot_outcome(

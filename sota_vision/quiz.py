@@ -67,7 +67,7 @@ def button(
     made.on_click(click)
     return made
 
-# %% ../nbs/workshop/quiz.ipynb #e6e803af
+# %% ../nbs/workshop/quiz.ipynb #937b0fa5
 def stack(
     question:str,   # What is asked
     *rows           # Widgets, from top to bottom
@@ -76,9 +76,11 @@ def stack(
     box = widgets.VBox([widgets.HTML(f'{_look}<b>{to_html(question)}</b>'), *rows])
     return box.add_class('sota-quiz')
 
-def voice():    # An `HTML` widget
+def voice(
+    height:str='7em'    # Of the place, as in CSS; longer texts scroll
+):                      # An `HTML` widget
     "The place where a form speaks; its height is fixed, so that nothing below jumps"
-    return widgets.HTML(layout=widgets.Layout(height='5.6em', overflow='auto'))
+    return widgets.HTML(layout=widgets.Layout(height=height, overflow='auto'))
 
 # %% ../nbs/workshop/quiz.ipynb #1c4c8176
 def _must(ok, question, fault):
