@@ -116,8 +116,8 @@ def _checked(g, given):
     if math.isfinite(high-low) and low <= high: return dict(low=low, high=high)
     raise ValueError(f'from {low:g} to {high:g} is no interval: give the lower end first')
 
-# %% ../nbs/workshop/guess.ipynb #aebeaace
-def _late(record): return ' It came after the result had been shown: it will not be counted.' if record.get('late') else ''
+# %% ../nbs/workshop/guess.ipynb #6facf5a7
+def _late(record): return ' You committed after the result had been shown: it will not be counted.' if record.get('late') else ''
 
 def commit(
     g:Guess,    # The guess to be made
