@@ -32,7 +32,7 @@ class Profile:
 # %% ../nbs/workshop/profile.ipynb #9c3acc4c
 profiles = {p.name: p for p in (
     Profile('tiny', 'sketchnette', 'xresnet10', size=48, small=32, presize=64, bs=16, epochs=5, lr=8e-3,
-            seeds=(0,1,2), n_train=400, n_valid=300, workers=0),
+            seeds=(0,1,2), n_train=500, n_valid=300, workers=0),
     Profile('cpu', 'imagenette', 'xresnet18', size=64, small=48, presize=80, bs=32, epochs=5, lr=5e-3, seeds=(0,)),
     Profile('gpu', 'imagenette', 'xresnet50', size=224, small=128, presize=460, bs=64, epochs=5, lr=3e-3,
             seeds=(0,1,2,3,4)))}

@@ -81,7 +81,7 @@ class Recipe:
     epochs:int=5            # Passes over the training pictures
     lr:float=3e-3           # Peak learning rate
     wd:float=1e-2           # Weight decay
-    opt:str='adam'          # Optimizer: 'adam', 'fused_adam' (PyTorch's, one operation for all weights) or 'ranger'
+    opt:str='fused_adam'    # Optimizer: 'fused_adam' (lesson 08), fastai's own 'adam' or 'ranger'
     schedule:str='one_cycle' # Learning rate over the run: 'one_cycle' or 'flat_cos'
     mixup:float=0.          # α of mixup; 0: none
     label_smoothing:float=0. # ε of label smoothing, in [0, 1)
