@@ -301,7 +301,7 @@ def calibration(
     return dict(hits=sum(hits), of=len(hits), share=share, low=low, high=high,
                 says=f'{sum(hits)} of {len(hits)} intervals held ({share:.0%}; {claimed:.0%} claimed): {says}.')
 
-# %% ../nbs/workshop/guess.ipynb #169ba570
+# %% ../nbs/workshop/guess.ipynb #34749120
 def plot_guesses(
     guesses:dict=None   # Records by name; None: `read_guesses()`
 ) -> plt.Figure:        # A row per counted interval
@@ -314,7 +314,6 @@ def plot_guesses(
         x = max(-4, min(4, (r['result']-(r['low']+r['high'])/2)/half))
         ax.plot(x, y, *(['o'] if _hit(r) else ['X']), color='#0072B2' if _hit(r) else '#D55E00', ms=8)
     ax.set_yticks(range(len(counted)), counted)
-    ax.invert_yaxis()
-    ax.set(xlim=(-4.3, 4.3), xlabel='distance of the result from the middle, in half widths of the interval', title='● held   ✖ missed')
+    ax.set(xlim=(-4.3, 4.3), ylim=(max(1, len(counted))-.5, -.5), xlabel='distance of the result from the middle, in half widths of the interval', title='● held   ✖ missed')
     plt.close(fig)
     return fig
