@@ -15,6 +15,6 @@ setup(
     packages=[cfg['lib_path']], package_data={cfg['lib_path']: ['results/*']},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
-    extras_require={o: cfg[f'{o}_requirements'].split() for o in ('lab', 'dev')},
+    extras_require={o: cfg[f'{o}_requirements'].split() for o in ('lab', 'bench', 'dev')},
     entry_points={'console_scripts': cfg['console_scripts'].split()},
 )

@@ -6,7 +6,7 @@
 __all__ = ['presized', 'Store', 'store_name', 'make_store', 'CudaStore', 'draw_maps', 'look_up', 'draw_light', 'Augment',
            'Normalized', 'StoreDL', 'store_dls', 'native_bf16', 'Autocast', 'FusedAdam', 'NoSync', 'DataWait']
 
-# %% ../nbs/08_speed.ipynb #51528de0
+# %% ../nbs/08_speed.ipynb #5b12de31
 import hashlib, os, shutil, tempfile, warnings
 from concurrent.futures import ThreadPoolExecutor
 from types import MethodType
@@ -21,7 +21,7 @@ from fastprogress.fastprogress import progress_bar
 from .profile import profile
 from .imagenette import _above_0, data_block, data_path, get_dls, get_files
 
-# %% ../nbs/08_speed.ipynb #4d3e33b8
+# %% ../nbs/08_speed.ipynb #b1483fd2
 def _strips(im, presize):
     "The two ends of `im` and its middle square between them, resized onto one grid of pixels; pixels of the first end"
     tall,short,long = im.height > im.width, min(im.size), max(im.size)
@@ -33,7 +33,7 @@ def _strips(im, presize):
     ends = (strip(max(0, cut-first*step), cut, first) if first else None, strip(cut+side, min(long, cut+side+last*step), last) if last else None)
     return [np.asarray(o) for o in (ends[0], middle, ends[1]) if o], first
 
-# %% ../nbs/08_speed.ipynb #b9936d73
+# %% ../nbs/08_speed.ipynb #264ada44
 def presized(
     file:Path,      # A picture of any kind that Pillow reads
     presize:int,    # Shorter side of the result, in pixels
@@ -48,7 +48,7 @@ def presized(
     parts,begin = _strips(im, presize)
     return np.concatenate(parts, axis=0 if im.height > im.width else 1), begin
 
-# %% ../nbs/08_speed.ipynb #d4194d4e
+# %% ../nbs/08_speed.ipynb #0c7c35c7
 class Store:
     "Pictures as one block of bytes: `pixels` (all of them, flat uint8), `shapes` (n, 2), `begins` (n,) and `offsets` (n,), in the order of `files`"
     def __init__(self,
@@ -68,7 +68,7 @@ class Store:
         (h,w),start = self.shapes[i], self.offsets[i]
         return self.pixels[start:start+3*h*w].reshape(h, w, 3)
 
-# %% ../nbs/08_speed.ipynb #1379a6d6
+# %% ../nbs/08_speed.ipynb #d74f8858
 _VERSION = 1    # of what a store holds
 
 def store_name(
@@ -96,7 +96,7 @@ def _decode(files, presize, draft, bar):
         for i in progress_bar(range(0, len(files), 256), leave=False) if bar else range(0, len(files), 256):
             yield from pool.map(partial(presized, presize=presize, draft=draft), files[i:i+256])
 
-# %% ../nbs/08_speed.ipynb #2464b0f8
+# %% ../nbs/08_speed.ipynb #ae66c51d
 def _write(files, presize, draft, bar, folder):
     "Decode `files` into `pixels` and `table.npy` in `folder`"
     with open(folder/'pixels', 'wb') as f:
@@ -112,7 +112,7 @@ def _held(files, presize, draft, bar):
     made = list(_decode(files, presize, draft, bar))
     return Store(files, presize, np.concatenate([o.ravel() for o,_ in made]), np.array([(*o.shape[:2], b) for o,b in made], np.int64))
 
-# %% ../nbs/08_speed.ipynb #1d4fc2ba
+# %% ../nbs/08_speed.ipynb #c5d1fce6
 def make_store(
     files:list,         # Paths of the pictures
     presize:int,        # Shorter side of each, in pixels
@@ -140,7 +140,7 @@ def make_store(
             return _held(files, presize, draft, bar)
     return _open(files, presize, final)
 
-# %% ../nbs/08_speed.ipynb #4e3da1ad
+# %% ../nbs/08_speed.ipynb #056995c1
 @patch
 def squares(self:Store,
     rows:list,          # Which pictures: positions in the store
@@ -154,7 +154,7 @@ def squares(self:Store,
         o[:] = pic[at:at+P] if len(pic) > P else pic[:,at:at+P]
     return torch.from_numpy(out).permute(0, 3, 1, 2)
 
-# %% ../nbs/08_speed.ipynb #c3688cc3
+# %% ../nbs/08_speed.ipynb #47748506
 class CudaStore:
     "A `Store` whose bytes lie in the memory of `device`; `squares` as there"
     def __init__(self,
@@ -180,7 +180,7 @@ class CudaStore:
         p = torch.arange(P, device=self.device)
         return self.pixels[first[:,None,None] + p[:,None]*w[:,None,None] + p].permute(0, 3, 1, 2)
 
-# %% ../nbs/08_speed.ipynb #d7543c69
+# %% ../nbs/08_speed.ipynb #cee5d8a4
 def _warp_mat(a, b):
     "Perspective, tilted by `a` and `b` (both (n,), 0 for none) as fastai's `Warp` does it"
     corners = torch.tensor([[-1.,-1], [-1,1], [1,-1], [1,1]]).expand(len(a), 4, 2)
@@ -194,7 +194,7 @@ def _crop_mat(n, min_scale):
     zero,one = torch.zeros(n), torch.ones(n)
     return torch.stack([s, zero, x, zero, s, y, zero, zero, one], 1).view(n, 3, 3)
 
-# %% ../nbs/08_speed.ipynb #c55bf74c
+# %% ../nbs/08_speed.ipynb #0b3fbed9
 def draw_maps(
     n:int,                  # How many
     min_scale:float=0.75,   # Smallest share of a picture's area that a crop keeps, in (0, 1]
@@ -209,7 +209,7 @@ def draw_maps(
     moves = (_warp_mat(*tilts), flip_mat(x), rotate_mat(x, max_rotate, p), zoom_mat(x, 1., max_zoom, p), _crop_mat(n, min_scale))
     return reduce(torch.matmul, [o.as_subclass(Tensor) for o in moves])
 
-# %% ../nbs/08_speed.ipynb #012d017f
+# %% ../nbs/08_speed.ipynb #8b4e4b42
 def look_up(
     x:Tensor,       # (n, 3, h, w) float32 pictures
     maps:Tensor,    # (n, 3, 3) from points of the result to points of `x`, as `draw_maps` gives them
@@ -221,7 +221,7 @@ def look_up(
     p = maps[:,:,0,None,None]*t + (maps[:,:,1,None]*t + maps[:,:,2,None])[...,None]
     return F.grid_sample(x, torch.stack((p[:,0], p[:,1]), -1)/p[:,2,...,None], padding_mode='reflection', align_corners=True)
 
-# %% ../nbs/08_speed.ipynb #b208e401
+# %% ../nbs/08_speed.ipynb #38522f41
 def draw_light(
     n:int,                  # How many
     max_lighting:float=0.2, # Largest change of brightness and of contrast
@@ -233,7 +233,7 @@ def draw_light(
     bright = torch.empty(n).uniform_((1-max_lighting)/2, (1+max_lighting)/2).logit()
     return sometimes(torch.empty(n).uniform_(m, -m).exp(), 1.), sometimes(bright, 0.)
 
-# %% ../nbs/08_speed.ipynb #321af27c
+# %% ../nbs/08_speed.ipynb #874a6af2
 def _light(x, contrast, bright):
     "Change the light of `x` (values in [0, 1]) in place"
     return x.clamp_(1e-4, 1-1e-4).logit_().add_(bright).mul_(contrast).sigmoid_()
@@ -273,12 +273,12 @@ class Augment(RandTransform):
         mean,std = (torch.tensor(o, device=x.device).view(-1, 1, 1) for o in self.stats)
         return x.sub_(mean).div_(std)
 
-# %% ../nbs/08_speed.ipynb #71e07ae4
+# %% ../nbs/08_speed.ipynb #95ae2838
 class Normalized(Normalize):
     "Statistics that a batch has been normalized with already; undone by `decode`"
     def encodes(self, x:TensorImage): return x
 
-# %% ../nbs/08_speed.ipynb #14c8c6b6
+# %% ../nbs/08_speed.ipynb #ca54aa28
 class StoreDL(TfmdDL):
     "A fastai loader whose batches come from a `store`; items that are not in it are read one by one"
     def __init__(self, dataset=None, store=None, **kwargs):
@@ -313,7 +313,7 @@ class StoreDL(TfmdDL):
             x = TensorImage(self.store.squares([rows[i] for i in idxs], rand))
             yield (x, *(TensorCategory(y[idxs]) for y in ys))
 
-# %% ../nbs/08_speed.ipynb #d2c51cee
+# %% ../nbs/08_speed.ipynb #ab12667d
 def store_dls(
     bs:int=None,            # Pictures per batch; None, here and below: the profile's
     size:int=None,          # Side of the pictures the net gets, in pixels
@@ -343,7 +343,7 @@ def _placed(store, device):
     if torch.device(device).type != 'cuda' or 2*store.pixels.size > torch.cuda.mem_get_info(device)[0]: return store
     return CudaStore(store, device)
 
-# %% ../nbs/08_speed.ipynb #eed9d25b
+# %% ../nbs/08_speed.ipynb #a58a191e
 def native_bf16(
     device  # Where the net lives
 ) -> bool:  # Does multiplying in bfloat16 pay there?
@@ -370,7 +370,7 @@ class Autocast(Callback):
     def after_fit(self): self._leave()
     def after_cancel_fit(self): self._leave()
 
-# %% ../nbs/08_speed.ipynb #0c593e93
+# %% ../nbs/08_speed.ipynb #6b09584e
 class FusedAdam(OptimWrapper):
     "PyTorch's fused Adam with the settings of fastai's `Adam`: one operation for all parameters of a group; no decay of biases and norms"
     def __init__(self, params, lr, mom=0.9, sqr_mom=0.99, eps=1e-5, wd=0.01):
@@ -387,7 +387,7 @@ class FusedAdam(OptimWrapper):
             if layers: torch._foreach_mul_(layers, 1-pg['lr']*pg['decay'])
         self.opt.step()
 
-# %% ../nbs/08_speed.ipynb #269617bc
+# %% ../nbs/08_speed.ipynb #f4d934d4
 @patch
 def to_fast(self:Learner,
     bf16:bool=None  # Compute in bfloat16? None: where `native_bf16` says so
@@ -397,7 +397,7 @@ def to_fast(self:Learner,
     bf16 = native_bf16(self.dls.device) if bf16 is None else bf16
     return self.add_cbs([ChannelsLast()] + ([Autocast()] if bf16 else []))
 
-# %% ../nbs/08_speed.ipynb #95c35e2a
+# %% ../nbs/08_speed.ipynb #fc18cd2b
 class _Summed(AvgLoss):
     "An average that stays on the device until it is asked for"
     def __init__(self, like): self.like = like
@@ -431,7 +431,7 @@ class NoSync(Callback):
         rec = self.learn.recorder
         rec.loss,rec.smooth_loss,self.learn._metrics = self.old
 
-# %% ../nbs/08_speed.ipynb #5701bf2d
+# %% ../nbs/08_speed.ipynb #9492d01e
 class _Timed(GetAttr):
     "A loader that counts the seconds it is waited for"
     _default = 'dl'
