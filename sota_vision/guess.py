@@ -6,7 +6,7 @@
 __all__ = ['guesses_file', 'read_guesses', 'forget', 'Guess', 'guess', 'in_words', 'commit', 'form', 'verdict_on', 'plot_outcome',
            'Outcome', 'outcome', 'guess_table', 'calibration', 'plot_guesses']
 
-# %% ../nbs/workshop/guess.ipynb #9b1c8741
+# %% ../nbs/workshop/guess.ipynb #14116749
 import base64, io, json, math, os
 from dataclasses import dataclass
 from datetime import date
@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from fastcore.basics import patch
 from scipy.stats import binomtest
-from .quiz import bundle, button, said, stack, to_html, voice, widgets
+from .quiz import bundle, button, live, said, stack, to_html, voice, widgets
 
 # %% ../nbs/workshop/guess.ipynb #ca399c48
 def guesses_file() -> Path: # Where the guesses are kept
@@ -248,7 +248,7 @@ def _value(key, value, options):
     if isinstance(value, Real) and math.isfinite(value): return float(value)
     raise ValueError(f'outcome {key!r}: {value!r} is not a finite number')
 
-# %% ../nbs/workshop/guess.ipynb #32c8f4fd
+# %% ../nbs/workshop/guess.ipynb #711ae6bc
 def outcome(
     key:str,    # Name of the guess
     value       # What came out: a number in the unit of the guess, or one of its options
@@ -263,7 +263,7 @@ def outcome(
         _shown.add(key)
         shown = value if isinstance(value, str) else _number(value)+_unit(ask.unit)
         return Outcome(f'The result: {shown.removesuffix(".")}. Nobody had guessed{fault}.', None)
-    if 'result' not in record: _write(guesses | {key: record | dict(result=value)})
+    if 'result' not in record and live(): _write(guesses | {key: record | dict(result=value)})
     def picture(): return plot_outcome(record['low'], record['high'], value, record.get('unit', ''))
     return Outcome(verdict_on(record, value), None if 'choice' in record else picture)
 
@@ -301,7 +301,7 @@ def calibration(
     return dict(hits=sum(hits), of=len(hits), share=share, low=low, high=high,
                 says=f'{sum(hits)} of {len(hits)} intervals held ({share:.0%}; {claimed:.0%} claimed): {says}.')
 
-# %% ../nbs/workshop/guess.ipynb #169ba570
+# %% ../nbs/workshop/guess.ipynb #34749120
 def plot_guesses(
     guesses:dict=None   # Records by name; None: `read_guesses()`
 ) -> plt.Figure:        # A row per counted interval
@@ -314,7 +314,6 @@ def plot_guesses(
         x = max(-4, min(4, (r['result']-(r['low']+r['high'])/2)/half))
         ax.plot(x, y, *(['o'] if _hit(r) else ['X']), color='#0072B2' if _hit(r) else '#D55E00', ms=8)
     ax.set_yticks(range(len(counted)), counted)
-    ax.invert_yaxis()
-    ax.set(xlim=(-4.3, 4.3), xlabel='distance of the result from the middle, in half widths of the interval', title='● held   ✖ missed')
+    ax.set(xlim=(-4.3, 4.3), ylim=(max(1, len(counted))-.5, -.5), xlabel='distance of the result from the middle, in half widths of the interval', title='● held   ✖ missed')
     plt.close(fig)
     return fig
