@@ -279,7 +279,7 @@ def check_pixel_share(
             (sum(s*s for _,s in schedule)/len(schedule)/sizes[-1]**2, 'the stages last for different numbers of epochs: count each as often'),
             (sum(s*s for s in sizes), 'these are the pixels: divide by those of as many epochs at the last size')])
 
-# %% ../nbs/workshop/exercises.ipynb #5da3ce0a
+# %% ../nbs/workshop/exercises.ipynb #374ca963
 @_judged('Right: no epoch is lost, and those left over go to the small pictures, where they are cheap.')
 def check_staircase(
     staircase   # Yours: (epochs, list of growing sizes) → list of (epochs, size) pairs
@@ -291,8 +291,8 @@ def check_staircase(
         got = _numbers(list(staircase(epochs, sizes)), case)
         if got.shape != (len(sizes), 2): raise Wrong(f'{case} should give {len(sizes)} pairs of (epochs, size)')
         if got[:,1].tolist() != sizes: raise Wrong(f'{case} gave the sizes {_short(got[:,1])}: each comes once, the smallest first, in pairs of (epochs, size)')
+        if (got[:,0] % 1).any(): raise Wrong(f'{case} holds parts of epochs: they must be whole numbers')
         if got[:,0].sum() != epochs: raise Wrong(f'{case} lasts {got[:,0].sum():g} epochs: all {epochs} must be used, and no more')
-        if (got[:,0] % 1).any(): raise Wrong(f'{case} holds half epochs: they must be whole numbers')
         late = [(each+(i >= len(sizes)-over), s) for i,s in enumerate(sizes)]
         _same(got, want, case, [(late, 'the epochs left over go to the large pictures: they cost least at the small ones')])
 

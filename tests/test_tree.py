@@ -22,7 +22,7 @@ floors = [o.split() for o in '''
     training ondevice
     recipe bundle
     evidence bench
-    cli explore series exercises'''.split('\n') if o.strip()]
+    cli explore series exercises lessons'''.split('\n') if o.strip()]
 floor = {module: i for i,line in enumerate(floors) for module in line}
 
 # Exports, clean notebooks, README

@@ -1,4 +1,4 @@
-"Build the wheel, install it alone beside the newest fastai, import every module and train an epoch"
+"Build the wheel, install it alone beside the newest fastai, import every module, train an epoch, copy the lessons"
 import json, os, subprocess, sys, tempfile
 from pathlib import Path
 from zipfile import ZipFile
@@ -21,13 +21,19 @@ def run(*cmd, **kw):
     env = {k: v for k,v in os.environ.items() if k not in ('PYTHONPATH', 'VIRTUAL_ENV')} | {'PYTHONWARNINGS': 'ignore'}
     subprocess.run([str(o) for o in cmd], env=env, check=True, **kw)
 
+def notebooks():
+    "Every notebook and picture of the tree, as seen from `nbs`"
+    files = [o.relative_to(root/'nbs') for p in ('*.ipynb', '*.png') for o in (root/'nbs').rglob(p)]
+    return {o.as_posix() for o in files if '.ipynb_checkpoints' not in o.parts}
+
 def built(out):
-    "The wheel, made by way of the source archive; it holds every module and result of the tree"
+    "The wheel, made by way of the source archive; it holds every module, result and notebook of the tree"
     run(sys.executable, '-m', 'uv', 'build', '--quiet', '--out-dir', out, root)
     wheel = next(out.glob('*.whl'))
     want = {o.relative_to(root).as_posix() for p in ('*.py', 'results/*') for o in (root/'sota_vision').glob(p)}
+    want |= {f'sota_vision/_lessons/{o}' for o in notebooks()}
     missing = want - set(ZipFile(wheel).namelist())
-    if missing: sys.exit(f'the wheel lacks {sorted(missing)}: see package_data in setup.py')
+    if missing: sys.exit(f'the wheel lacks {sorted(missing)}: see package_data and Build in setup.py')
     return wheel
 
 def main(tmp):
@@ -39,6 +45,9 @@ def main(tmp):
     run(bin/'sota_train', '--profile', 'tiny', '--epochs', '1', '--out', tmp/'out', cwd=tmp)
     found = sorted(o.name for o in (tmp/'out').rglob('*') if o.is_file())
     json.loads(next((tmp/'out').rglob('run.json')).read_text(encoding='utf-8'))
+    run(bin/'sota_lessons', '--no-lab', '--solutions', '--clean', tmp/'lessons', cwd=tmp)
+    copied = {o.relative_to(tmp/'lessons').as_posix() for o in (tmp/'lessons').rglob('*') if o.is_file()}
+    if missing := (notebooks() | {'clean/00_imagenette.ipynb'}) - copied: sys.exit(f'sota_lessons did not copy {sorted(missing)}')
     print('wheel check passed:', wheel.name, 'left', *found)
 
 if __name__ == '__main__':
