@@ -506,5 +506,5 @@ def bench_parser() -> argparse.ArgumentParser:  # What `sota_bench` understands
         parser.add_argument(f'--{name}', type=int, help=help)
     parser.add_argument('--json', help='write every turn, versions and machine to this file')
     parser.add_argument('--plot', help='draw to this file: .png, .svg or .pdf')
-    parser.add_argument('--quick', action='store_true', help='a minute at most: 128 pictures, two rounds, two sizes; the drawn sample unless there is --data or SOTA_VISION_DATA')
+    parser.add_argument('--quick', action='store_true', help='a minute at most: 96 pictures, two rounds; the drawn sample unless there is --data or SOTA_VISION_DATA')
     return parser
