@@ -68,7 +68,10 @@ def _begins(control):
 
 # %% ../nbs/workshop/explore.ipynb #d064c2d2
 def _slider(c, look):
-    if c.log: return ipywidgets.FloatLogSlider(c.value, min=log10(c.low), max=log10(c.high), step=log10(c.step), readout_format='.2g', **look)
+    if c.log:   # in whole steps from where it begins, so that one can come back
+        start,step = log10(c.value),log10(c.step)
+        low,high = (start + step*round((log10(end)-start)/step) for end in (c.low, c.high))
+        return ipywidgets.FloatLogSlider(c.value, min=low, max=high, step=step, readout_format='.2g', **look)
     whole = all(float(o).is_integer() for o in (c.value, c.low, c.high, c.step))
     kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
     return kind(c.value, min=c.low, max=c.high, step=c.step, **look)
