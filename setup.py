@@ -29,6 +29,6 @@ setup(
     cmdclass={'build_py': Build},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
-    extras_require={o: cfg[f'{o}_requirements'].split() for o in ('lab', 'dev')},
+    extras_require={o: cfg[f'{o}_requirements'].split() for o in ('lab', 'bench', 'dev')},
     entry_points={'console_scripts': cfg['console_scripts'].split()},
 )

@@ -220,24 +220,38 @@ def _draw_loss(ax, eps, n, gap):
     ax.set(title='loss of one picture', xlabel='logit of the right class minus the others', ylabel='loss (nats)')
     ax.legend()
 
+# %% ../nbs/06_label_smoothing.ipynb #a26ea9b5
+def _draw_pull(ax, eps, n, gap):
+    "Gradient at the right logit against gap, plain and smoothed, and where `gap` is"
+    xs = torch.cat([torch.linspace(-2, max(12, gap+1), 200), torch.tensor([float(gap)])])
+    p = F.pad(xs[:,None], (0,n-1)).softmax(1)[:,0]
+    asked = 1-eps+eps/n
+    ax.plot(xs[:-1], p[:-1]-1, color=_grey, ls='--')
+    ax.plot(xs[:-1], p[:-1]-asked, color=_blue)
+    ax.plot(gap, p[-1]-asked, 'o', color=_orange, ms=9, label=f'here {p[-1]-asked:+.2g}')
+    ax.axhline(0, color='k', lw=.6)
+    ax.set(title='gradient at the right logit', xlabel='the same gap', ylabel='d loss / d logit', ylim=(-1.08, .3))
+    ax.legend(loc='lower right')
+
 # %% ../nbs/06_label_smoothing.ipynb #26c61803
 def plot_label_smoothing(
     eps:float=0.1,  # Share of the target that is spread evenly, in [0, 1)
     n:int=10,       # Number of classes, at least 2
     gap:float=8.    # Logit of the right class minus that of all others, any real number
-) -> plt.Figure:    # Two panels: target beside probability, loss against gap
+) -> plt.Figure:    # Three panels: target beside probability, loss and gradient against gap
     "Draw what a target smoothed by `eps` asks of a net whose right logit stands `gap` above the others"
     best = optimal_gap(eps, n)
     asked = smooth_targets(torch.tensor(0), n, eps)[:2]
     said = F.pad(torch.tensor([float(gap)]), (0,n-1)).softmax(0)[:2]
-    fig,axs = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained', width_ratios=(1,1.3))
+    fig,axs = plt.subplots(1, 3, figsize=(9.5, 3.2), layout='constrained', width_ratios=(1,1.3,1))
     for off,vals,color,label in ((-.2,asked,_blue,'asked for'), (.2,said,_orange,'said by the net')):
         axs[0].bar_label(axs[0].bar(np.arange(2)+off, vals, .4, color=color, label=label), fmt='%.3g', fontsize=8)
-    axs[0].set_xticks(range(2), ['right class', f'each of {n-1} other{"s"*(n>2)}'])
+    axs[0].set_xticks(range(2), ['right class', f'each of\n{n-1} other{"s"*(n>2)}'])
     too = 'too sure' if gap > best else 'not sure enough'
     axs[0].set(title=f'gap {gap:g}: {too}', ylabel='probability', ylim=(0, 1.12))
     axs[0].legend()
     _draw_loss(axs[1], eps, n, gap)
+    _draw_pull(axs[2], eps, n, gap)
     return fig
 
 # %% ../nbs/06_label_smoothing.ipynb #f3513ae4

@@ -6,7 +6,7 @@
 __all__ = ['presized', 'Store', 'store_name', 'make_store', 'CudaStore', 'draw_maps', 'look_up', 'draw_light', 'Augment',
            'Normalized', 'StoreDL', 'store_dls', 'native_bf16', 'Autocast', 'FusedAdam', 'NoSync', 'DataWait']
 
-# %% ../nbs/08_speed.ipynb #0caee224
+# %% ../nbs/08_speed.ipynb #ddb06372
 import hashlib, os, shutil, tempfile, warnings
 from concurrent.futures import ThreadPoolExecutor
 from types import MethodType
@@ -15,12 +15,13 @@ from PIL import Image
 from fastcore.xdg import xdg_cache_home
 from fastai.vision.all import *
 from fastai.callback.channelslast import ChannelsLast
+from fastai.optimizer import pytorch_hp_map
 from fastai.vision.augment import find_coeffs, flip_mat, rotate_mat, zoom_mat
 from fastprogress.fastprogress import progress_bar
 from .profile import profile
 from .imagenette import _above_0, data_block, data_path, get_dls, get_files
 
-# %% ../nbs/08_speed.ipynb #0eed03dd
+# %% ../nbs/08_speed.ipynb #8a813cc2
 def _strips(im, presize):
     "The two ends of `im` and its middle square between them, resized onto one grid of pixels; pixels of the first end"
     tall,short,long = im.height > im.width, min(im.size), max(im.size)
@@ -32,7 +33,7 @@ def _strips(im, presize):
     ends = (strip(max(0, cut-first*step), cut, first) if first else None, strip(cut+side, min(long, cut+side+last*step), last) if last else None)
     return [np.asarray(o) for o in (ends[0], middle, ends[1]) if o], first
 
-# %% ../nbs/08_speed.ipynb #e4ad882d
+# %% ../nbs/08_speed.ipynb #7f1899f1
 def presized(
     file:Path,      # A picture of any kind that Pillow reads
     presize:int,    # Shorter side of the result, in pixels
@@ -47,7 +48,7 @@ def presized(
     parts,begin = _strips(im, presize)
     return np.concatenate(parts, axis=0 if im.height > im.width else 1), begin
 
-# %% ../nbs/08_speed.ipynb #aff92f19
+# %% ../nbs/08_speed.ipynb #b3fbc511
 class Store:
     "Pictures as one block of bytes: `pixels` (all of them, flat uint8), `shapes` (n, 2), `begins` (n,) and `offsets` (n,), in the order of `files`"
     def __init__(self,
@@ -67,7 +68,7 @@ class Store:
         (h,w),start = self.shapes[i], self.offsets[i]
         return self.pixels[start:start+3*h*w].reshape(h, w, 3)
 
-# %% ../nbs/08_speed.ipynb #010b87a9
+# %% ../nbs/08_speed.ipynb #cd59b21a
 _VERSION = 1    # of what a store holds
 
 def store_name(
@@ -83,6 +84,7 @@ def store_name(
         state.update(f'{s.st_size} {s.st_mtime_ns}\n'.encode())
     return f'{Path(files[0]).absolute().parents[2].name}-{presize}px-{which.hexdigest()[:12]}-{state.hexdigest()[:12]}'
 
+# %% ../nbs/08_speed.ipynb #3df0df05
 def _sweep(folder, name):
     "Remove stores of the same files in an earlier state, and what a killed process left an hour ago or earlier"
     stale = [o for o in folder.glob(name.rpartition('-')[0]+'-*') if o.name != name]
@@ -95,7 +97,7 @@ def _decode(files, presize, draft, bar):
         for i in progress_bar(range(0, len(files), 256), leave=False) if bar else range(0, len(files), 256):
             yield from pool.map(partial(presized, presize=presize, draft=draft), files[i:i+256])
 
-# %% ../nbs/08_speed.ipynb #8b5da0cd
+# %% ../nbs/08_speed.ipynb #80581723
 def _write(files, presize, draft, bar, folder):
     "Decode `files` into `pixels` and `table.npy` in `folder`"
     with open(folder/'pixels', 'wb') as f:
@@ -111,7 +113,18 @@ def _held(files, presize, draft, bar):
     made = list(_decode(files, presize, draft, bar))
     return Store(files, presize, np.concatenate([o.ravel() for o,_ in made]), np.array([(*o.shape[:2], b) for o,b in made], np.int64))
 
-# %% ../nbs/08_speed.ipynb #fef7b489
+# %% ../nbs/08_speed.ipynb #08cdace7
+def _keep(files, presize, draft, bar, final):
+    "Make the store of `files` in a folder beside `final` and move it there when it is whole"
+    final.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(final.parent, final.name)
+    with tempfile.TemporaryDirectory(dir=final.parent, prefix='.part-', ignore_cleanup_errors=True) as tmp:
+        made = Path(tmp)/'store'
+        made.mkdir()
+        _write(files, presize, draft, bar, made)
+        if not final.exists(): made.replace(final)
+
+# %% ../nbs/08_speed.ipynb #2e1314fe
 def make_store(
     files:list,         # Paths of the pictures
     presize:int,        # Shorter side of each, in pixels
@@ -125,21 +138,14 @@ def make_store(
     folder = Path(folder or xdg_cache_home()/'sota_vision'/'stores')
     final = folder/store_name(files, presize, draft)
     if final.exists(): return _open(files, presize, final)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder, final.name)
-        with tempfile.TemporaryDirectory(dir=folder, prefix='.part-', ignore_cleanup_errors=True) as tmp:
-            made = Path(tmp)/'store'
-            made.mkdir()
-            _write(files, presize, draft, bar, made)
-            if not final.exists(): made.replace(final)
+    try: _keep(files, presize, draft, bar, final)
     except OSError as e:
         if not final.exists():
             warnings.warn(f'cannot keep the decoded pictures in {folder} ({e.strerror or e}): they stay in memory and will be decoded again next time')
             return _held(files, presize, draft, bar)
     return _open(files, presize, final)
 
-# %% ../nbs/08_speed.ipynb #03471515
+# %% ../nbs/08_speed.ipynb #8a62898f
 @patch
 def squares(self:Store,
     rows:list,          # Which pictures: positions in the store
@@ -153,7 +159,7 @@ def squares(self:Store,
         o[:] = pic[at:at+P] if len(pic) > P else pic[:,at:at+P]
     return torch.from_numpy(out).permute(0, 3, 1, 2)
 
-# %% ../nbs/08_speed.ipynb #ac0bfef0
+# %% ../nbs/08_speed.ipynb #4c1d1cd1
 class CudaStore:
     "A `Store` whose bytes lie in the memory of `device`; `squares` as there"
     def __init__(self,
@@ -179,7 +185,7 @@ class CudaStore:
         p = torch.arange(P, device=self.device)
         return self.pixels[first[:,None,None] + p[:,None]*w[:,None,None] + p].permute(0, 3, 1, 2)
 
-# %% ../nbs/08_speed.ipynb #9a3e83de
+# %% ../nbs/08_speed.ipynb #3378a537
 def _warp_mat(a, b):
     "Perspective, tilted by `a` and `b` (both (n,), 0 for none) as fastai's `Warp` does it"
     corners = torch.tensor([[-1.,-1], [-1,1], [1,-1], [1,1]]).expand(len(a), 4, 2)
@@ -193,7 +199,7 @@ def _crop_mat(n, min_scale):
     zero,one = torch.zeros(n), torch.ones(n)
     return torch.stack([s, zero, x, zero, s, y, zero, zero, one], 1).view(n, 3, 3)
 
-# %% ../nbs/08_speed.ipynb #f501506d
+# %% ../nbs/08_speed.ipynb #9b51b1e2
 def draw_maps(
     n:int,                  # How many
     min_scale:float=0.75,   # Smallest share of a picture's area that a crop keeps, in (0, 1]
@@ -208,7 +214,7 @@ def draw_maps(
     moves = (_warp_mat(*tilts), flip_mat(x), rotate_mat(x, max_rotate, p), zoom_mat(x, 1., max_zoom, p), _crop_mat(n, min_scale))
     return reduce(torch.matmul, [o.as_subclass(Tensor) for o in moves])
 
-# %% ../nbs/08_speed.ipynb #86566942
+# %% ../nbs/08_speed.ipynb #413bbde7
 def look_up(
     x:Tensor,       # (n, 3, h, w) float32 pictures
     maps:Tensor,    # (n, 3, 3) from points of the result to points of `x`, as `draw_maps` gives them
@@ -220,7 +226,7 @@ def look_up(
     p = maps[:,:,0,None,None]*t + (maps[:,:,1,None]*t + maps[:,:,2,None])[...,None]
     return F.grid_sample(x, torch.stack((p[:,0], p[:,1]), -1)/p[:,2,...,None], padding_mode='reflection', align_corners=True)
 
-# %% ../nbs/08_speed.ipynb #4f413364
+# %% ../nbs/08_speed.ipynb #217f7459
 def draw_light(
     n:int,                  # How many
     max_lighting:float=0.2, # Largest change of brightness and of contrast
@@ -232,11 +238,21 @@ def draw_light(
     bright = torch.empty(n).uniform_((1-max_lighting)/2, (1+max_lighting)/2).logit()
     return sometimes(torch.empty(n).uniform_(m, -m).exp(), 1.), sometimes(bright, 0.)
 
-# %% ../nbs/08_speed.ipynb #6cd0a58c
+# %% ../nbs/08_speed.ipynb #708cfdf9
 def _light(x, contrast, bright):
     "Change the light of `x` (values in [0, 1]) in place"
     return x.clamp_(1e-4, 1-1e-4).logit_().add_(bright).mul_(contrast).sigmoid_()
 
+# %% ../nbs/08_speed.ipynb #8d7cd87f
+def _step(x, maps, light, size, stats):
+    "uint8 pictures `x` looked up, lit and normalized"
+    x = look_up(x.as_subclass(Tensor).float().div_(255), maps, size)
+    if light: x = _light(x, *light)
+    if stats is None: return x
+    mean,std = (torch.tensor(o, device=x.device).view(-1, 1, 1) for o in stats)
+    return x.sub_(mean).div_(std)
+
+# %% ../nbs/08_speed.ipynb #1200e93e
 class Augment(RandTransform):
     "Crop, flip, warp, turn, zoom, light and normalization of a batch of uint8 pictures as one step; validation: resized and normalized only"
     split_idx,order = None,30
@@ -252,68 +268,90 @@ class Augment(RandTransform):
         self.size,self.stats,self.aug = (size, size), stats, aug
         self.maps,self.lights = partial(draw_maps, min_scale=min_scale, **kwargs), partial(draw_light, **light)
 
-    def before_call(self, b, split_idx):
-        "Draw, on the CPU: a few numbers for each picture"
-        self.do,n = True,len(b[0] if isinstance(b, tuple) else b)
-        train = self.aug and not split_idx
-        self.map = self.maps(n) if train else torch.eye(3).expand(n, 3, 3)
-        self.light = self.lights(n) if train else None
-
     def encodes(self, x:TensorImage):
         sent = [o.to(x.device, non_blocking=True) for o in (self.map, *(self.light or ()))]
         k = len(x) if x.is_cuda else 16
-        parts = [self._some(x[i:i+k], *(o[i:i+k] for o in sent)) for i in range(0, len(x), k)]
+        parts = [_step(x[i:i+k], sent[0][i:i+k], [o[i:i+k] for o in sent[1:]], self.size[0], self.stats) for i in range(0, len(x), k)]
         return TensorImage(torch.cat(parts))
 
-    def _some(self, x, maps, *light):
-        x = look_up(x.as_subclass(Tensor).float().div_(255), maps, self.size[0])
-        if light: x = _light(x, *light)
-        if self.stats is None: return x
-        mean,std = (torch.tensor(o, device=x.device).view(-1, 1, 1) for o in self.stats)
-        return x.sub_(mean).div_(std)
+# %% ../nbs/08_speed.ipynb #d0f62b5e
+@patch
+def before_call(self:Augment,
+    b,          # A batch: a tuple with the pictures first, or the pictures
+    split_idx   # 0: training; 1: validation, nothing is drawn
+):
+    "Draw, on the CPU: a few numbers for each picture"
+    self.do,n = True,len(b[0] if isinstance(b, tuple) else b)
+    train = self.aug and not split_idx
+    self.map = self.maps(n) if train else torch.eye(3).expand(n, 3, 3)
+    self.light = self.lights(n) if train else None
 
-# %% ../nbs/08_speed.ipynb #38b10f8b
+# %% ../nbs/08_speed.ipynb #81af26f3
 class Normalized(Normalize):
     "Statistics that a batch has been normalized with already; undone by `decode`"
     def encodes(self, x:TensorImage): return x
 
-# %% ../nbs/08_speed.ipynb #ec8219d1
+# %% ../nbs/08_speed.ipynb #52f91b5c
 class StoreDL(TfmdDL):
     "A fastai loader whose batches come from a `store`; items that are not in it are read one by one"
-    def __init__(self, dataset=None, store=None, **kwargs):
+    def __init__(self,
+        dataset=None,   # `Datasets` of pictures, with classes or without
+        store=None,     # `Store` or `CudaStore` that holds them; None: read one by one
+        **kwargs        # Passed to `TfmdDL`: `bs`, `shuffle`, `after_batch`, …
+    ):
         self.store = store
         super().__init__(dataset, **kwargs)
 
-    def new(self, dataset=None, cls=None, **kwargs):
+    def new(self,
+        dataset=None,   # Another dataset; None: the same
+        cls=None,       # Another class of loader; None: the same
+        **kwargs        # What shall be different
+    ) -> TfmdDL:        # The new loader
         "A loader like this one, for another dataset perhaps"
         if cls is None or issubclass(cls, StoreDL): kwargs.setdefault('store', self.store)
         return super().new(dataset, cls, **kwargs)
 
-    def _rows_and_classes(self):
-        "Positions in the store and classes of the dataset's items; None if they are to be read one by one"
-        files = getattr(self.dataset, 'items', None)
-        if self.store is None or files is None or not isinstance(self.create_item, MethodType): return None
-        rows = [self.store.rows.get(str(f)) for f in files]
-        return None if None in rows else (rows, [torch.tensor([int(tl[i]) for i in range(len(tl))]) for tl in self.dataset.tls[1:]])
+# %% ../nbs/08_speed.ipynb #ec364197
+@patch
+def _rows_and_classes(self:StoreDL):
+    "Positions in the store and classes of the dataset's items; None if they are to be read one by one"
+    if self.store is None or not isinstance(self.dataset, Datasets) or not isinstance(self.create_item, MethodType): return None
+    rows = [self.store.rows.get(str(f)) for f in self.dataset.items]
+    return None if None in rows else (rows, [torch.tensor([int(tl[i]) for i in range(len(tl))]) for tl in self.dataset.tls[1:]])
 
-    def set_size(self,
-        size:int    # Side of the pictures that leave the loader, in pixels
-    ):
-        "Give pictures of `size` pixels from now on"
-        for t in self.after_batch.fs:
-            if isinstance(t, Augment): t.size = (size, size)
+@patch
+def create_batches(self:StoreDL,
+    samps   # Positions in the dataset, an iterable
+):
+    "Batches of (uint8 squares, classes), the squares as in validation unless the dataset is one for training"
+    if not hasattr(self, '_rows'): self._rows = self._rows_and_classes()
+    if self._rows is None: yield from TfmdDL.create_batches(self, samps); return
+    rows,ys = self._rows
+    rand = getattr(self.dataset, 'split_idx', 0) == 0
+    for idxs in chunked(samps, self.bs, self.drop_last):
+        x = TensorImage(self.store.squares([rows[i] for i in idxs], rand))
+        yield (x, *(TensorCategory(y[idxs]) for y in ys))
 
-    def create_batches(self, samps):
-        "Batches of (uint8 squares, classes), the squares as in validation unless the dataset is one for training"
-        if not hasattr(self, '_rows'): self._rows = self._rows_and_classes()
-        if self._rows is None: yield from super().create_batches(samps); return
-        rows,ys = self._rows
-        rand = getattr(self.dataset, 'split_idx', 0) == 0
-        for idxs in chunked(samps, self.bs, self.drop_last):
-            x = TensorImage(self.store.squares([rows[i] for i in idxs], rand))
-            yield (x, *(TensorCategory(y[idxs]) for y in ys))
+# %% ../nbs/08_speed.ipynb #72008675
+@patch
+def set_size(self:StoreDL,
+    size:int    # Side of the pictures that leave the loader, in pixels
+):
+    "Give pictures of `size` pixels from now on"
+    for t in self.after_batch.fs:
+        if isinstance(t, Augment): t.size = (size, size)
 
-# %% ../nbs/08_speed.ipynb #f6810af4
+# %% ../nbs/08_speed.ipynb #5af844e4
+def _placed(store, device):
+    "The store on the GPU, if that is where the batches go and it takes no more than half of what is free there"
+    if torch.device(device).type != 'cuda' or 2*store.pixels.size > torch.cuda.mem_get_info(device)[0]: return store
+    return CudaStore(store, device)
+
+def _swapped(after, dl, store):
+    "A loader like `dl` whose pictures come from `store` and go through `after`"
+    return dl.new(cls=StoreDL, store=_placed(store, dl.device), after_batch=[deepcopy(t) for t in after])
+
+# %% ../nbs/08_speed.ipynb #d8c6e8db
 def store_dls(
     bs:int=None,            # Pictures per batch; None, here and below: the profile's
     size:int=None,          # Side of the pictures the net gets, in pixels
@@ -333,17 +371,10 @@ def store_dls(
     size = ifnone(size, profile().size)
     presize = ifnone(presize, max(profile().presize, size))
     after = [Augment(size, min_scale, stats, aug)] + ([Normalized.from_stats(*stats)] if stats else [])
-    def swapped(dl, draft):
-        store = make_store(list(dl.items), presize, draft, stores, bar)
-        return dl.new(cls=StoreDL, store=_placed(store, dl.device), after_batch=[deepcopy(t) for t in after])
-    return DataLoaders(swapped(dls.train, True), swapped(dls.valid, False), path=dls.path, device=dls.device)
+    held = [make_store(list(dl.items), presize, draft, stores, bar) for dl,draft in zip(dls.loaders, (True, False))]
+    return DataLoaders(*map(partial(_swapped, after), dls.loaders, held), path=dls.path, device=dls.device)
 
-def _placed(store, device):
-    "The store on the GPU, if that is where the batches go and it takes no more than half of what is free there"
-    if torch.device(device).type != 'cuda' or 2*store.pixels.size > torch.cuda.mem_get_info(device)[0]: return store
-    return CudaStore(store, device)
-
-# %% ../nbs/08_speed.ipynb #15192720
+# %% ../nbs/08_speed.ipynb #5b3f4009
 def native_bf16(
     device  # Where the net lives
 ) -> bool:  # Does multiplying in bfloat16 pay there?
@@ -353,6 +384,7 @@ def native_bf16(
     asks = ('_is_amx_tile_supported', '_is_avx512_bf16_supported')
     return kind == 'cpu' and any(getattr(torch.cpu, o, bool)() for o in asks)
 
+# %% ../nbs/08_speed.ipynb #19258500
 class Autocast(Callback):
     "The net in bfloat16 where that is harmless, weights and loss in float32, on any device"
     order = 10
@@ -370,20 +402,33 @@ class Autocast(Callback):
     def after_fit(self): self._leave()
     def after_cancel_fit(self): self._leave()
 
-# %% ../nbs/08_speed.ipynb #39d879bf
+# %% ../nbs/08_speed.ipynb #469787fb
 class FusedAdam(OptimWrapper):
-    "PyTorch's fused AdamW with the settings of fastai's `Adam`: one operation for all parameters; no decay of biases and norms"
-    def __init__(self, params, lr, mom=0.9, sqr_mom=0.99, eps=1e-5, wd=0.01):
-        groups = [ps for ps in (params if isinstance(params[0], (L, list)) else [params])]
-        split = [dict(params=[p for p in ps if (p.ndim > 1) == decays]) for ps in groups for decays in (True, False)]
-        opt = torch.optim.AdamW([g for g in split if g['params']], lr=lr, betas=(mom, sqr_mom), eps=eps, weight_decay=wd, fused=True)
-        super().__init__(opt=opt)
-        self.set_hyper('wd', wd)
+    "PyTorch's fused Adam with the settings of fastai's `Adam`: one operation for all parameters of a group; no decay of biases and norms"
+    def __init__(self,
+        params,         # Parameters, or a list of groups of them
+        lr:float,       # Learning rate
+        mom:float=0.9,  # Momentum: share of the old average of gradients that is kept, in [0, 1)
+        sqr_mom:float=0.99, # The same for their squares
+        eps:float=1e-5, # Added to the divisor
+        wd:float=0.01   # Weight decay of layers
+    ):
+        opt = partial(torch.optim.Adam, lr=lr, betas=(mom, sqr_mom), eps=eps, fused=True)
+        super().__init__(params, opt, hp_map={k: v for k,v in pytorch_hp_map.items() if v != 'wd'} | dict(decay='wd'))
+        self.fwd_map['decay'],self.bwd_map['wd'] = 'wd','decay'
+        for pg in self.opt.param_groups: pg['decay'] = wd
 
-    def _set_hyper(self, k, v):
-        super()._set_hyper(k, [0. if pg['params'][0].ndim < 2 else o for o,pg in zip(v, self.opt.param_groups)] if k == 'wd' else v)
+    @torch.no_grad()
+    def step(self,
+        closure=None    # Not used; fastai's optimizers have it
+    ):
+        "Shrink the weights of layers, then move everything"
+        for pg in self.opt.param_groups:
+            layers = [p for p in pg['params'] if p.ndim > 1 and p.grad is not None]
+            if layers: torch._foreach_mul_(layers, 1-pg['lr']*pg['decay'])
+        self.opt.step()
 
-# %% ../nbs/08_speed.ipynb #3bf01c89
+# %% ../nbs/08_speed.ipynb #b78228aa
 @patch
 def to_fast(self:Learner,
     bf16:bool=None  # Compute in bfloat16? None: where `native_bf16` says so
@@ -393,7 +438,7 @@ def to_fast(self:Learner,
     bf16 = native_bf16(self.dls.device) if bf16 is None else bf16
     return self.add_cbs([ChannelsLast()] + ([Autocast()] if bf16 else []))
 
-# %% ../nbs/08_speed.ipynb #549e7f19
+# %% ../nbs/08_speed.ipynb #4dfa744e
 class _Summed(AvgLoss):
     "An average that stays on the device until it is asked for"
     def __init__(self, like): self.like = like
@@ -403,6 +448,7 @@ class _Summed(AvgLoss):
     @property
     def name(self): return self.like.name
 
+# %% ../nbs/08_speed.ipynb #8b3dd72c
 class _Smoothed(AvgSmoothLoss):
     "A moving average that stays on the device until it is asked for"
     def accumulate(self, learn):
@@ -410,6 +456,7 @@ class _Smoothed(AvgSmoothLoss):
         loss = learn.loss.detach().mean()
         self.val = torch.lerp(loss, self.val.to(loss.device), self.beta)
 
+# %% ../nbs/08_speed.ipynb #43e58e71
 class NoSync(Callback):
     "Read losses and metrics once an epoch, so that a GPU never waits for Python to look; the bar shows no loss meanwhile"
     order = 55
@@ -427,7 +474,7 @@ class NoSync(Callback):
         rec = self.learn.recorder
         rec.loss,rec.smooth_loss,self.learn._metrics = self.old
 
-# %% ../nbs/08_speed.ipynb #8c165726
+# %% ../nbs/08_speed.ipynb #32d058c8
 class _Timed(GetAttr):
     "A loader that counts the seconds it is waited for"
     _default = 'dl'
@@ -442,6 +489,7 @@ class _Timed(GetAttr):
             if b is None: return
             yield b
 
+# %% ../nbs/08_speed.ipynb #d9c58d21
 class DataWait(Callback):
     "Count the seconds of training and those spent waiting for batches; `share` is the ratio"
     order = 100

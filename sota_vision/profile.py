@@ -15,7 +15,7 @@ import torch
 @dataclass(frozen=True)
 class Profile:
     "The scale a lesson runs at: dataset, architecture, picture sizes, batch, epochs and seeds"
-    name:str            # 'tiny', 'cpu' or 'gpu'
+    name:str            # 'tiny', 'cpu', 'gpu' or 'quick'
     data:str            # Where pictures come from: 'sketchnette' (drawn) or 'imagenette' (photos)
     arch:str            # Architecture, a name that `make_net` knows
     size:int            # Side of the pictures the net sees, in pixels
@@ -32,14 +32,16 @@ class Profile:
 # %% ../nbs/workshop/profile.ipynb #9c3acc4c
 profiles = {p.name: p for p in (
     Profile('tiny', 'sketchnette', 'xresnet10', size=48, small=32, presize=64, bs=16, epochs=5, lr=8e-3,
-            seeds=(0,1,2), n_train=400, n_valid=300, workers=0),
+            seeds=(0,1,2), n_train=500, n_valid=300, workers=0),
     Profile('cpu', 'imagenette', 'xresnet18', size=64, small=48, presize=80, bs=32, epochs=5, lr=5e-3, seeds=(0,)),
     Profile('gpu', 'imagenette', 'xresnet50', size=224, small=128, presize=460, bs=64, epochs=5, lr=3e-3,
-            seeds=(0,1,2,3,4)))}
+            seeds=(0,1,2,3,4)),
+    Profile('quick', 'sketchnette', 'xresnet10', size=32, small=24, presize=48, bs=16, epochs=1, lr=8e-3,
+            seeds=(0,1), n_train=80, n_valid=60, workers=0))}
 
 # %% ../nbs/workshop/profile.ipynb #7373f300
 def profile(
-    name:str=None   # 'tiny', 'cpu' or 'gpu'; None: `SOTA_VISION_PROFILE`, else what the machine has
+    name:str=None   # 'tiny', 'cpu', 'gpu' or 'quick'; None: `SOTA_VISION_PROFILE`, else what the machine has
 ) -> Profile:       # The profile of that name; `ValueError` for an unknown one
     "The profile called `name`, or the one that fits this machine"
     name = name or os.environ.get('SOTA_VISION_PROFILE') or _fits()

@@ -67,6 +67,11 @@ def _check_stages(r):
     _must(len(sizes) == r.epochs, 'stages', r.stages, f'of {r.epochs} epochs in all, as epochs says')
     _must(sizes[-1] == r.size, 'stages', r.stages, f'such that the last size is size={r.size}')
 
+def _check(r):
+    _check_kinds(r)
+    _check_values(r)
+    if r.stages: _check_stages(r)
+
 # %% ../nbs/07_all_together.ipynb #48c3ef81
 @dataclass(frozen=True)
 class Recipe:
@@ -91,10 +96,7 @@ class Recipe:
     channels_last:bool=True # The colours of a pixel side by side in memory?
     compile:bool=False      # Compile the net first? Takes a minute, pays in long runs on a GPU
 
-    def __post_init__(self):
-        _check_kinds(self)
-        _check_values(self)
-        if self.stages: _check_stages(self)
+    def __post_init__(self): _check(self)
 
 # %% ../nbs/07_all_together.ipynb #c2804d75
 def from_dict(

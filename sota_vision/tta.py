@@ -9,6 +9,7 @@ __all__ = ['reductions', 'combine', 'view_batches', 'view_preds', 'tta', 'plot_v
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from fastai.vision.all import *
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 # %% ../nbs/04_test_time_augmentation.ipynb #7c877a03
 reductions = ('weighted', 'mean', 'max')
@@ -122,14 +123,14 @@ def _ahead(batches):
             b = coming.result()
 
 # %% ../nbs/04_test_time_augmentation.ipynb #cab9005f
-@contextmanager
-def _evaluating(model):
-    "`model` in evaluation mode; afterwards every part of it as it was"
-    modes = [(m, m.training) for m in model.modules()]
-    model.eval()
-    try: yield
-    finally:
-        for m,training in modes: m.training = training
+def _folded(model):
+    "A copy of `model` for asking only: in a `Sequential`, each batch norm is folded into the convolution before it"
+    model = deepcopy(model).eval()
+    for layers in [m for m in model.modules() if isinstance(m, nn.Sequential)]:
+        for (i,conv),(j,norm) in zip(*(list(layers.named_children())[k:] for k in (0, 1))):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                layers._modules[i],layers._modules[j] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+    return model
 
 def _loader(learn, dl, ds_idx):
     if dl is None and not isinstance(learn, Learner): raise ValueError('a bare model knows no pictures: pass dl')
@@ -151,12 +152,12 @@ def view_preds(
 ) -> tuple:                 # (probabilities (views, pictures, classes) float32 on the CPU, the plain view first; targets (pictures,) or None)
     "What the net says to every view of every picture, each read once; the learner is left as it was, no callback runs"
     dl,is_learner = _loader(learn, dl, ds_idx), isinstance(learn, Learner)
-    model = learn.model if is_learner else learn
+    model = _folded(learn.model if is_learner else learn)
     act = act or (getattr(learn.loss_func, 'activation', noop) if is_learner else partial(torch.softmax, dim=-1))
     dev = next(model.parameters()).device
     chance = nullcontext() if seed is None and views == 'random' else no_random(seed or 0)
     probs,targs = [],[]
-    with chance, _evaluating(model), torch.no_grad(), closing(view_batches(dl, n, views, **kwargs)) as made, closing(_ahead(made)) as batches:
+    with chance, torch.no_grad(), closing(view_batches(dl, n, views, **kwargs)) as made, closing(_ahead(made)) as batches:
         for xs,ys in batches:
             probs.append(torch.stack([act(model(x.to(dev))).cpu() for x in xs]))
             targs += [y.cpu().as_subclass(Tensor) for y in ys[:1]]
