@@ -290,8 +290,7 @@ def loader_peers(
 def _plain_learner(rec, path):
     "What a fastai user would write"
     dls = get_dls(rec.bs, rec.size, path, presize=rec.presize, min_scale=rec.min_scale, workers=_workers())
-    learn = make_learner(dls, rec.arch, wd=rec.wd, cbs=DataWait())
-    return learn.to_fp16() if dls.device.type == 'cuda' else learn
+    return make_learner(dls, rec.arch, wd=rec.wd, cbs=DataWait())
 
 @contextmanager
 def _cache_in(folder):
@@ -322,6 +321,7 @@ def epoch_peers(
     with _cache_in(tmp):
         store_dls(rec.bs, rec.size, path, presize=rec.presize, bar=False)   # made here, without a bar; `learner` finds it
         learns = {plain: _plain_learner(rec, path), 'ours': learner(rec, path)}
+    if torch.device(learns[plain].dls.device).type == 'cuda': learns[plain].to_fp16()
     for o in learns.values():
         with o.no_bar(), o.no_logging(), o.added_cbs(ShortEpochCallback(2/len(o.dls.train))): o.fit(1, rec.lr)
     return {k: partial(_epoch, o, rec.lr) for k,o in learns.items()}
@@ -343,8 +343,8 @@ def tta_peers(
     tmp:Path,       # For stores
     n:int=320       # Validation pictures, evenly taken
 ) -> dict:          # Name → function that measures once
-    "The same net asked about five views of each picture, three ways"
-    learn = _plain_learner(replace(rec, loader='fastai'), path)
+    "The same net, in float32, asked about five views of each picture, three ways"
+    learn = _plain_learner(rec, path)
     learn.model.to(learn.dls.device)
     fast = store_dls(rec.bs, rec.size, path, presize=rec.presize, min_scale=rec.min_scale, stores=tmp/'tta', bar=False)
     stored = Learner(fast, learn.model, loss_func=learn.loss_func)
