@@ -290,8 +290,7 @@ def loader_peers(
 def _plain_learner(rec, path):
     "What a fastai user would write"
     dls = get_dls(rec.bs, rec.size, path, presize=rec.presize, min_scale=rec.min_scale, workers=_workers())
-    learn = make_learner(dls, rec.arch, wd=rec.wd, cbs=DataWait())
-    return learn.to_fp16() if dls.device.type == 'cuda' else learn
+    return make_learner(dls, rec.arch, wd=rec.wd, cbs=DataWait())
 
 @contextmanager
 def _cache_in(folder):
@@ -319,7 +318,10 @@ def epoch_peers(
 ) -> dict:          # Name → function that measures once
     "An epoch of training and validation, plain and as `rec` says"
     set_seed(0)
-    with _cache_in(tmp): learns = {plain: _plain_learner(rec, path), 'ours': learner(rec, path)}
+    with _cache_in(tmp):
+        store_dls(rec.bs, rec.size, path, presize=rec.presize, bar=False)   # made here, without a bar; `learner` finds it
+        learns = {plain: _plain_learner(rec, path), 'ours': learner(rec, path)}
+    if torch.device(learns[plain].dls.device).type == 'cuda': learns[plain].to_fp16()
     for o in learns.values():
         with o.no_bar(), o.no_logging(), o.added_cbs(ShortEpochCallback(2/len(o.dls.train))): o.fit(1, rec.lr)
     return {k: partial(_epoch, o, rec.lr) for k,o in learns.items()}
@@ -334,15 +336,15 @@ def _averaged(learn, files, f):
 def _theirs(learn, dl): return learn.tta(dl=dl, n=4)
 def _ours(learn, dl): return tta(learn, 4, dl=dl)
 
-# %% ../nbs/workshop/bench.ipynb #c53ce622
+# %% ../nbs/workshop/bench.ipynb #abfdcca0
 def tta_peers(
     rec:Recipe,     # Net and sizes
     path:Path,      # Folder with `train/` and `val/`
     tmp:Path,       # For stores
-    n:int=1000      # Validation pictures, evenly taken
+    n:int=320       # Validation pictures, evenly taken
 ) -> dict:          # Name → function that measures once
-    "The same net asked about five views of each picture, three ways"
-    learn = _plain_learner(replace(rec, loader='fastai'), path)
+    "The same net, in float32, asked about five views of each picture, three ways"
+    learn = _plain_learner(rec, path)
     learn.model.to(learn.dls.device)
     fast = store_dls(rec.bs, rec.size, path, presize=rec.presize, min_scale=rec.min_scale, stores=tmp/'tta', bar=False)
     stored = Learner(fast, learn.model, loss_func=learn.loss_func)
@@ -431,7 +433,9 @@ def grown(
     folders = {k: some_of(path, k*base, tmp/f'{k*base}') for k in wanted}
     steps = [(rec, folders[k], dict(pictures=k*base)) for k in times]
     steps += [(replace(rec, size=s, presize=round(s*rec.presize/rec.size)), folders[1], dict(size=s)) for s in sizes]
-    return [(f'{len(get_files(p)[0])} pictures, {r.presize} → {r.size} px', r, p, what) for r,p,what in steps]
+    merged = {}     # the first step of both rows may be the same one: it is measured once
+    for r,p,what in steps: merged.setdefault((r, p), {}).update(what)
+    return [(f'{len(get_files(p)[0])} pictures, {r.presize} → {r.size} px', r, p, what) for (r,p),what in merged.items()]
 
 # %% ../nbs/workshop/bench.ipynb #06747cd9
 def growth_peers(
@@ -473,10 +477,10 @@ def bench(
     rec:Recipe,         # Net, sizes and batch
     only:list=parts,    # Which of `parts`
     say=noop,           # Called with a sentence before each round
-    **options           # `rounds` (3), `batches` of a loader's turn (60), `views_of` so many pictures (1000); for growth `base` pictures (500), `times`, `sizes`
+    **options           # `rounds` (3), `batches` of a loader's turn (60), `views_of` so many pictures (320); for growth `base` pictures (500), `times`, `sizes`
 ) -> Bench:             # Every turn; `ValueError` for a value that cannot be
     "Measure what `only` names, every peer once a round"
-    o = dict(rounds=3, batches=60, views_of=1000, base=500, times=(1,2,4), sizes=(64,96,128,160,192,224)) | options
+    o = dict(rounds=3, batches=60, views_of=320, base=500, times=(1,2,4), sizes=(64,96,128,160,192,224)) | options
     _check(rec, path, only, o)
     o['base'] = max(1, min(o['base'], len(get_files(path)[0])//max(o['times'])))
     about = dict(recipe=asdict(rec), options=o, workers=_workers()) | provenance(path, default_device())
@@ -491,8 +495,8 @@ def _load():
     "Processes that want a core, over the last minute; None where the system does not tell"
     return round(os.getloadavg()[0], 1) if hasattr(os, 'getloadavg') else None
 
-# %% ../nbs/workshop/bench.ipynb #257da0be
-quick = dict(rounds=2, batches=8, views_of=16, base=48, times=(1,2), sizes=(96,))   # half a minute on the drawn sample
+# %% ../nbs/workshop/bench.ipynb #36752340
+quick = dict(rounds=2, batches=8, views_of=16, base=48, times=(1,2), sizes=(48,96))   # half a minute on the drawn sample
 
 # %% ../nbs/workshop/bench.ipynb #9a66cdc1
 def bench_parser() -> argparse.ArgumentParser:  # What `sota_bench` understands
