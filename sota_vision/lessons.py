@@ -60,9 +60,9 @@ def _lay(path, data):
     path.write_bytes(data)
 
 # %% ../nbs/workshop/lessons.ipynb #c1330809
-def _twins(clean, blank):
+def _twins(bare, clean):
     "Every twin that was asked for, lesson by lesson: path and bytes"
-    for name,wanted,code in (('clean', clean, True), ('blank', blank, False)):
+    for name,wanted,code in (('bare', bare, True), ('clean', clean, False)):
         for file in series_files() if wanted else []:
             if not re.fullmatch(r'\d\d_.*\.ipynb', file.as_posix()): continue
             nb = json.loads((series_folder()/file).read_text(encoding='utf-8'))
@@ -72,8 +72,8 @@ def _twins(clean, blank):
 def copy_lessons(
     folder:Path,            # Where the series goes; made if need be
     solutions:bool=False,   # The solutions of the exercises, too?
-    clean:bool=False,       # Twins of the lessons in `clean/`: headings and code, without prose and outputs?
-    blank:bool=False,       # Twins in `blank/`: headings and empty cells?
+    bare:bool=False,       # Twins of the lessons in `bare/`: headings and code, without prose and outputs?
+    clean:bool=False,       # Twins in `clean/`: headings and empty cells?
     force:bool=False        # Also into a folder that holds something; what is there and differs is renamed
 ) -> list:                  # What was asked for, paths in `folder`; `ValueError` if `folder` holds something or is a file
     "Copy the series into `folder`"
@@ -83,7 +83,7 @@ def copy_lessons(
     if not force and folder.is_dir() and any(folder.iterdir()):
         raise ValueError(f'{folder} is not empty: open it with jupyter lab {folder}, name another folder, '
                          'or say --force for fresh copies beside what you changed')
-    made = {o: (series_folder()/o).read_bytes() for o in series_files(solutions)} | dict(_twins(clean, blank))
+    made = {o: (series_folder()/o).read_bytes() for o in series_files(solutions)} | dict(_twins(bare, clean))
     for path,data in made.items(): _lay(folder/path, data)
     return [folder/o for o in made]
 
@@ -94,8 +94,8 @@ def lessons_parser() -> argparse.ArgumentParser: # What `sota_lessons` understan
     parser.add_argument('folder', nargs='?', default='sota_vision_lessons', help='where they go (default: sota_vision_lessons)')
     for name,help in dict(
         solutions='copy the solutions of the exercises, too',
-        clean='make twins of the lessons in clean/: headings and code, without prose and outputs',
-        blank='make twins of the lessons in blank/: headings and empty code cells',
+        bare='make twins of the lessons in bare/: headings and code, without prose and outputs',
+        clean='make twins of the lessons in clean/: headings and empty code cells',
         force='also copy into a folder that holds something; what you changed is renamed, never deleted').items():
         parser.add_argument(f'--{name}', action='store_true', help=help)
     parser.add_argument('--no-lab', action='store_true', help='only copy, open nothing')

@@ -21,7 +21,7 @@ def links(folder):
 @pytest.fixture(scope='module')
 def copied(tmp_path_factory):
     folder = tmp_path_factory.mktemp('lessons')/'mine'
-    copy_lessons(folder, solutions=True, clean=True, blank=True)
+    copy_lessons(folder, solutions=True, bare=True, clean=True)
     return folder
 
 def test_bytes(copied):
@@ -38,7 +38,7 @@ def test_links_without_solutions(tmp_path):
     lost = [target for nb,target in links(tmp_path) if not (nb.parent/target).exists()]
     assert all(o.startswith('solutions/') for o in lost), lost
 
-@pytest.mark.parametrize('name', ['clean', 'blank'])
+@pytest.mark.parametrize('name', ['bare', 'clean'])
 def test_twins(copied, name):
     twins = sorted((copied/name).glob('*.ipynb'))
     assert [o.name for o in twins] == sorted(o.name for o in copied.glob('[0-9][0-9]_*.ipynb'))
@@ -46,12 +46,12 @@ def test_twins(copied, name):
         mine,lesson = (json.loads(p.read_text(encoding='utf-8')) for p in (o, copied/o.name))
         code = [c for c in mine['cells'] if c['cell_type'] == 'code']
         assert len(code) == sum(c['cell_type'] == 'code' for c in lesson['cells']) and not any(c['outputs'] for c in code)
-        assert any(c['source'] for c in code) == (name == 'clean')
+        assert any(c['source'] for c in code) == (name == 'bare')
         assert o.stat().st_size < (copied/o.name).stat().st_size
 
 def test_twins_are_notebooks(copied):
     nbformat = pytest.importorskip('nbformat')
-    for name in 'clean/05_mixup.ipynb', 'blank/05_mixup.ipynb': nbformat.validate(nbformat.read(copied/name, as_version=4))
+    for name in 'bare/05_mixup.ipynb', 'clean/05_mixup.ipynb': nbformat.validate(nbformat.read(copied/name, as_version=4))
 
 def test_force_keeps(tmp_path):
     copy_lessons(tmp_path)
