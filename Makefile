@@ -9,7 +9,7 @@ BIN    := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 ENV    := .venv/made
 
 export PYTHONUTF8 := 1
-.PHONY: help run lab test nbdev-test wheel-check pytest readme clean
+.PHONY: help run lab play test nbdev-test wheel-check pytest readme clean
 .NOTPARALLEL:
 
 help:         ## list the targets
@@ -27,6 +27,10 @@ run: $(ENV)   ## execute the whole series, leave it in executed/, print its tabl
 
 lab: $(ENV)   ## open the series in JupyterLab
 	$(BIN)/jupyter lab nbs
+
+play: export SOTA_VISION_PROFILE ?= tiny
+play: $(ENV)  ## open the playground: every widget on one page
+	$(BIN)/voila nbs/playground.ipynb
 
 test nbdev-test wheel-check pytest: export SOTA_VISION_PROFILE := tiny
 test nbdev-test wheel-check pytest: export SOTA_VISION_DATA :=

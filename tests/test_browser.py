@@ -1,6 +1,7 @@
 "The lessons as a reader meets them: JupyterLab and the playground in a real browser, at the scale of the profile `quick`"
 import json, os, re, secrets, shutil, socket, subprocess, sys, time
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 import pytest
 
@@ -55,6 +56,7 @@ def serve(folder, *command, alive):
     try:
         for _ in range(120):
             try: urlopen(f'http://127.0.0.1:{port}/{alive.format(token=token)}', timeout=60).close(); break
+            except HTTPError: break     # it answers, though it has no such page
             except OSError: time.sleep(.5)
             assert server.poll() is None, (folder/'server.log').read_text()[-2000:]
         else: pytest.fail(f'the server never answered: {(folder/"server.log").read_text()[-2000:]}')
@@ -75,24 +77,26 @@ def lab(tmp_path_factory, browser):
     yield from serve(copied(tmp_path_factory, 'lab'), 'jupyter', 'lab', '--no-browser', '--allow-root', '--ip=127.0.0.1', '--port={port}',
         '--IdentityProvider.token={token}', '--ServerApp.root_dir=nbs', '--LabApp.expose_app_in_browser=True', alive='api?token={token}')
 
+@pytest.fixture(scope='session')
+def playground(tmp_path_factory, browser):
+    "Address of the playground, served by Voilà"
+    yield from serve(copied(tmp_path_factory, 'play'), 'voila', 'nbs/playground.ipynb', '--no-browser', '--Voila.ip=127.0.0.1', '--port={port}', alive='nothing')
+
 # What a reader does
 
-@pytest.fixture
-def page(browser):
+def new_page(browser):
     "A fresh page that keeps what its widgets complain of"
-    context = browser.new_context(viewport=dict(width=1280, height=900))
-    page = context.new_page()
+    page = browser.new_context(viewport=dict(width=1280, height=900)).new_page()
     page.complaints = []
     def note(text, where=''):
         if re.search('widget|comm[_ ]', f'{text} {where}', re.I): page.complaints.append(text)
     page.on('console', lambda m: m.type == 'error' and note(m.text, m.location.get('url', '')))
     page.on('pageerror', lambda e: note(str(e)))
-    yield page
-    context.close()
+    return page
 
-def opened(page, lab, name):
-    "Open the notebook `name` and wait for its kernel"
-    url,token = lab
+def opened(browser, lab, name):
+    "A page with the notebook `name`, its kernel ready"
+    page,(url,token) = new_page(browser),lab
     page.goto(f'{url}/doc/tree/{name}?token={token}', timeout=60_000)
     page.wait_for_function('window.jupyterapp?.shell?.currentWidget?.context?.isReady', timeout=60_000)
     page.evaluate('''async () => {
@@ -100,17 +104,36 @@ def opened(page, lab, name):
         await session.ready
         while (session.session?.kernel?.status !== 'idle') await new Promise(r => setTimeout(r, 100))
     }''')
+    return page
 
-def run_all(page):
-    "Run all cells; the state of every code cell afterwards"
-    page.evaluate('''async limit => Promise.race([jupyterapp.commands.execute('notebook:run-all-cells'), new Promise(r => setTimeout(r, limit))])''', 1000*patience)
+def start(page):
+    "Begin to run all cells"
+    page.evaluate("() => { window.done = jupyterapp.commands.execute('notebook:run-all-cells') }")
+
+def finished(page):
+    "Wait for the last cell; source, number and error of every code cell"
+    page.evaluate('limit => Promise.race([window.done, new Promise(r => setTimeout(r, limit))])', 1000*patience)
     return page.evaluate('''() => Array.from(jupyterapp.shell.currentWidget.content.model.cells).map(c => c.toJSON()).filter(c => c.cell_type == 'code')
         .map(c => ({source: [c.source].flat().join(''), count: c.execution_count,
                     error: c.outputs.filter(o => o.output_type == 'error').map(o => o.ename + ': ' + o.evalue).join()}))''')
 
 def closed(page):
-    "Shut the kernel down, so that it does not stand beside the next one"
-    page.evaluate('jupyterapp.shell.currentWidget.context.sessionContext.shutdown()')
+    "Shut the kernel down and close the page"
+    page.evaluate('jupyterapp.shell.currentWidget?.context.sessionContext.shutdown()')
+    page.context.close()
+
+@pytest.fixture(scope='session')
+def running(request, browser, lab):
+    "Gives the page of a lesson that runs; the next one has been started meanwhile, so that two kernels share two cores"
+    wanted = [o.callspec.params['name'] for o in request.session.items if o.name.startswith('test_lesson[')]
+    pages = {}
+    def page_of(name):
+        for o in wanted[wanted.index(name):][:2]:
+            if o in pages: continue
+            pages[o] = opened(browser, lab, o)
+            start(pages[o])
+        return pages[name]
+    return page_of
 
 def picture(widget):
     "The bytes of the picture in `widget`, as the browser has them"
@@ -173,15 +196,50 @@ def play(page, widget, name, shots):
 
 # The tests
 
+def sources(name): return [''.join(c['source']) for c in json.loads((nbs/name).read_text(encoding='utf-8'))['cells']]
+
 @pytest.mark.parametrize('name', lessons)
-def test_lesson(name, lab, page, shots):
-    opened(page, lab, name)
-    cells = run_all(page)
+def test_lesson(name, running, shots):
+    page = running(name)
+    cells = finished(page)
     wrong = [(o['error'] or 'did not run', o['source'][:200]) for o in cells if o['error'] or (o['source'] and not o['count'])]
     assert not wrong, f'{name}: {wrong[:2]}'
     widgets = page.locator('.sota-explore')
-    if 'explore' in ''.join(o['source'] for o in cells): assert widgets.count(), f'{name} shows no widget'
+    assert widgets.count() == sum('\nexplore_' in '\n'+o for o in sources(name)), f'{name} does not show all its widgets'
     took = [play(page, widgets.nth(i), f'{name[:2]}_{i}', shots) for i in range(widgets.count())]
     print(name, 'seconds from key to picture:', *(f'{o:.2f}' for o in took))
     assert not page.complaints, f'{name}: the console says {page.complaints[:3]}'
     closed(page)
+
+def test_refusal(browser, lab):
+    "A value that a function refuses puts its sentence in the picture's place, and the next good one brings the picture back"
+    page = opened(browser, lab, 'workshop/explore.ipynb')
+    start(page)
+    finished(page)
+    widget = page.locator('.sota-explore').filter(has_text='slope')
+    was = size(widget)
+    widget.locator('.noUi-handle').focus()
+    for _ in range(3): page.keyboard.press('ArrowLeft')
+    sentence = widget.get_by_role('alert')
+    sentence.wait_for(timeout=20_000)
+    assert sentence.inner_text() == 'slope is -0.5: it must be 0 or more'
+    assert not widget.locator('img').is_visible()
+    assert size(widget)[0] == was[0], 'the page jumps when a value is refused'
+    page.keyboard.press('ArrowRight')
+    widget.locator('img').wait_for(timeout=20_000)
+    closed(page)
+
+def test_playground(playground, browser, shots):
+    page,(url,_) = new_page(browser),playground
+    start = time.perf_counter()
+    page.goto(url, timeout=1000*patience)
+    wanted = sum(o.startswith('explore_') for o in sources('playground.ipynb'))
+    page.locator('.sota-explore img').nth(wanted-1).wait_for(timeout=1000*patience)
+    print(f'the playground was there after {time.perf_counter()-start:.0f} s')
+    widgets = page.locator('.sota-explore')
+    page.screenshot(path=shots/'playground.png', full_page=True)
+    took = [play(page, widgets.nth(i), f'play_{i:02}', shots) for i in range(widgets.count())]
+    print('seconds from key to picture:', *(f'{o:.2f}' for o in took))
+    assert not page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count(), 'the playground shows an error'
+    assert not page.complaints, f'the console says {page.complaints[:3]}'
+    page.context.close()
