@@ -34,9 +34,10 @@ play: $(ENV)  ## open the playground: every widget on one page
 
 test nbdev-test wheel-check pytest: export SOTA_VISION_PROFILE := tiny
 test nbdev-test wheel-check pytest: export SOTA_VISION_DATA :=
-test: nbdev-test wheel-check pytest   ## the three below, on the drawn sample
+test: nbdev-test wheel-check pytest   ## the three below, on a small drawn sample
 
 nbdev-test: export OMP_NUM_THREADS := 1
+nbdev-test: export SOTA_VISION_PROFILE := quick
 nbdev-test: $(ENV)    ## run every notebook and the tests in it
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
 
