@@ -36,7 +36,7 @@ profiles = {p.name: p for p in (
     Profile('cpu', 'imagenette', 'xresnet18', size=64, small=48, presize=80, bs=32, epochs=5, lr=5e-3, seeds=(0,)),
     Profile('gpu', 'imagenette', 'xresnet50', size=224, small=128, presize=460, bs=64, epochs=5, lr=3e-3,
             seeds=(0,1,2,3,4)),
-    Profile('quick', 'sketchnette', 'xresnet10', size=32, small=24, presize=48, bs=16, epochs=1, lr=8e-3,
+    Profile('quick', 'sketchnette', 'xresnet10', size=32, small=24, presize=48, bs=16, epochs=2, lr=8e-3,
             seeds=(0,1), n_train=80, n_valid=60, workers=0))}
 
 # %% ../nbs/workshop/profile.ipynb #7373f300

@@ -32,6 +32,7 @@ def live() -> bool:
     "Can the reader operate widgets here? `SOTA_VISION_WIDGETS` (0 or 1) if it is set, else what the notebook program says"
     if widgets is None: return False
     if (said := os.environ.get('SOTA_VISION_WIDGETS')) in ('0', '1'): return said == '1'
+    if os.environ.get('SERVER_SOFTWARE', '').startswith('voila'): return True   # a page with its kernel behind it
     shell = getattr(sys.modules.get('IPython'), 'get_ipython', bool)()
     return bool(getattr(getattr(shell, 'kernel', None), '_allow_stdin', False))
 

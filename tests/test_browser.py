@@ -1,5 +1,5 @@
 "The lessons as a reader meets them: JupyterLab and the playground in a real browser, at the scale of the profile `quick`"
-import json, os, re, secrets, shutil, socket, subprocess, sys, time
+import ast, json, os, re, secrets, shutil, socket, subprocess, sys, time
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -48,7 +48,7 @@ def serve(folder, *command, alive):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values))
     env = os.environ | dict(SOTA_VISION_PROFILE='quick', OMP_NUM_THREADS='1', JUPYTERLAB_SETTINGS_DIR=str(folder/'settings'),
-        JUPYTER_CONFIG_DIR=str(folder/'config'), IPYTHONDIR=str(folder/'ipython'), PYTHONWARNINGS='ignore', PYTHONPATH=os.pathsep.join(
+        JUPYTER_CONFIG_DIR=str(folder/'config'), IPYTHONDIR=str(folder/'ipython'), SOTA_VISION_GUESSES=str(folder/'guesses.json'), PYTHONWARNINGS='ignore', PYTHONPATH=os.pathsep.join(
             filter(None, (str(root), os.environ.get('PYTHONPATH')))), PATH=os.pathsep.join((str(Path(sys.executable).parent), os.environ['PATH'])))
     env.pop('SOTA_VISION_DATA', None)
     with open(folder/'server.log', 'w') as log:
@@ -117,6 +117,25 @@ def finished(page):
         .map(c => ({source: [c.source].flat().join(''), count: c.execution_count,
                     error: c.outputs.filter(o => o.output_type == 'error').map(o => o.ename + ': ' + o.evalue).join()}))''')
 
+def run_cell(page, text):
+    "Run the first code cell that holds `text`; the cell in the page"
+    i = page.evaluate('''async text => {
+        const book = jupyterapp.shell.currentWidget.content
+        const i = Array.from(book.model.cells).findIndex(c => c.type == 'code' && c.sharedModel.getSource().includes(text))
+        book.activeCellIndex = i
+        await jupyterapp.commands.execute('notebook:run-cell')
+        return i
+    }''', text)
+    return page.locator('.jp-Notebook .jp-Cell').nth(i)
+
+def retype(page, text, code):
+    "Type `code` over what the first cell with `text` holds, and run it"
+    editor = run_cell(page, text).locator('.cm-content')
+    editor.click()
+    page.keyboard.press('ControlOrMeta+a')
+    page.keyboard.insert_text(code)
+    run_cell(page, code.split('\n')[0])
+
 def closed(page):
     "Shut the kernel down and close the page"
     page.evaluate('jupyterapp.shell.currentWidget?.context.sessionContext.shutdown()')
@@ -177,16 +196,16 @@ def shots(tmp_path_factory):
     return folder
 
 def play(page, widget, name, shots):
-    "Move a control of `widget` there and back: the picture follows, its place stays, nothing piles up"
+    "Move a control of `widget` there and back: the picture follows, its place stays, nothing piles up (arrows in a list of many choose one)"
     first,was = picture(widget),size(widget)
     shoot(page, widget, f'{name}_default', shots)
-    press(page, widget, 'ArrowRight')
+    control = press(page, widget, 'ArrowRight')
     took = changes(widget, first)
     second = picture(widget)
     shoot(page, widget, f'{name}_moved', shots)
     press(page, widget, 'ArrowLeft')
     changes(widget, second)
-    assert picture(widget) == first, f'{name}: moved there and back, the picture is another one'
+    if 'multiple' not in control: assert picture(widget) == first, f'{name}: moved there and back, the picture is another one'
     for key in ('ArrowRight', 'ArrowLeft')*2:
         now = picture(widget)
         press(page, widget, key)
@@ -227,6 +246,31 @@ def test_refusal(browser, lab):
     assert size(widget)[0] == was[0], 'the page jumps when a value is refused'
     page.keyboard.press('ArrowRight')
     widget.locator('img').wait_for(timeout=20_000)
+    closed(page)
+
+def test_quiz(browser, lab):
+    "A question answered wrongly, then rightly"
+    page = opened(browser, lab, '00_imagenette.ipynb')
+    question = next(o for o in sources('00_imagenette.ipynb') if re.search(r'^Choice\(', o, re.M))
+    run_cell(page, 'from sota_vision.quiz import')
+    form = run_cell(page, question).locator('.sota-quiz')
+    options = {k.arg: [ast.literal_eval(o) for o in k.value.keys] for k in ast.parse(question).body[-1].value.keywords}
+    for kind,verdict in (('wrong', 'No. '), ('right', 'Right. ')):
+        form.locator('label', has_text=options[kind][0]).click()
+        form.get_by_role('button', name='Check').click()
+        form.get_by_role('alert').filter(has_text=verdict).wait_for(timeout=20_000)
+    assert not page.complaints, f'the console says {page.complaints[:3]}'
+    closed(page)
+
+def test_exercise(browser, lab):
+    "An exercise as it is found, answered wrongly, answered rightly"
+    page = opened(browser, lab, '00_imagenette.ipynb')
+    for o in 'from pathlib import Path', 'from sota_vision.exercises import', 'def name_label(': run_cell(page, o)
+    solution = next(o for o in sources('solutions/00_imagenette.ipynb') if 'def name_label(' in o)
+    for code,verdict in ((None, '…'), ("def name_label(path): return path.stem", '✗'), (solution, '✓')):
+        if code: retype(page, 'def name_label(', code)
+        says = run_cell(page, 'check_name_label(name_label)').locator('.jp-OutputArea-output').inner_text()
+        assert says.startswith(verdict), f'{code}: {says}'
     closed(page)
 
 def test_playground(playground, browser, shots):
