@@ -172,12 +172,13 @@ def size(widget):
     return widget.evaluate('''w => { const o = w.closest('.jp-OutputArea') || w; return [o.offsetHeight, o.querySelectorAll('*').length] }''')
 
 def press(page, widget, key):
-    "Press `key` on the first control of `widget` that can be moved, and say which"
-    for control in ('.noUi-handle', 'select:not([multiple])', 'select[multiple]'):
-        if (found := widget.locator(control)).count():
-            found.first.focus()
-            page.keyboard.press(key if control == '.noUi-handle' else {'ArrowRight': 'ArrowDown', 'ArrowLeft': 'ArrowUp'}[key])
-            return control
+    "Press `key` on the first slider of `widget`"
+    widget.locator('.noUi-handle').first.focus()
+    page.keyboard.press(key)
+
+def at_end(widget):
+    "Does the first slider of `widget` stand at its right end?"
+    return widget.locator('.noUi-handle').first.evaluate("h => h.getAttribute('aria-valuenow') == h.getAttribute('aria-valuemax')")
 
 def shoot(page, widget, name, shots):
     "Screenshots of `widget` in a wide and in a narrow window"
@@ -196,17 +197,18 @@ def shots(tmp_path_factory):
     return folder
 
 def play(page, widget, name, shots):
-    "Move a control of `widget` there and back: the picture follows, its place stays, nothing piles up (arrows in a list of many choose one)"
+    "Move a control of `widget` there and back: the picture follows, its place stays, nothing piles up"
     first,was = picture(widget),size(widget)
     shoot(page, widget, f'{name}_default', shots)
-    control = press(page, widget, 'ArrowRight')
+    there,back = ('ArrowRight', 'ArrowLeft') if not at_end(widget) else ('ArrowLeft', 'ArrowRight')
+    press(page, widget, there)
     took = changes(widget, first)
     second = picture(widget)
     shoot(page, widget, f'{name}_moved', shots)
-    press(page, widget, 'ArrowLeft')
+    press(page, widget, back)
     changes(widget, second)
-    if 'multiple' not in control: assert picture(widget) == first, f'{name}: moved there and back, the picture is another one'
-    for key in ('ArrowRight', 'ArrowLeft')*2:
+    assert picture(widget) == first, f'{name}: moved there and back, the picture is another one'
+    for key in (there, back)*2:
         now = picture(widget)
         press(page, widget, key)
         changes(widget, now)
