@@ -71,7 +71,7 @@ def _slider(c, look):
 # %% ../nbs/workshop/explore.ipynb #b5035221
 def _control(c):
     "The widget that `c` describes"
-    look = dict(description=c.label, continuous_update=False, style=dict(description_width='10em'), layout=dict(width='28em', max_width='100%'))
+    look = dict(description=c.label, continuous_update=False, style=dict(description_width='10em'), layout=dict(width='29em', max_width='100%'))
     if isinstance(c, Slider): return _slider(c, look)
     return ipywidgets.SelectionSlider(options=list(c.options), value=_begins(c), **look)
 
@@ -109,7 +109,7 @@ class Explorer:
         return view | {'image/png': b64encode(self.png).decode(), 'text/plain': repr(self)}
 
 # %% ../nbs/workshop/explore.ipynb #81aca8ac
-_look = '<style>.sota-explore .widget-readout {width: 8em; max-width: none; text-align: left}</style>'  # names are longer than numbers
+_look = '<style>.sota-explore .widget-readout {width: 9.5em; max-width: none; text-align: left}</style>'  # names are longer than numbers
 
 def _size(png): return int.from_bytes(png[16:20], 'big'), int.from_bytes(png[20:24], 'big')
 

@@ -86,6 +86,13 @@ def test_no_places(name):
     wrong = [o for out in outputs(name) for o in re.findall(f'.*(?:{places}).*', words(out))]
     assert not wrong, f'{name} shows places of one machine: {wrong}'
 
+@each_notebook
+def test_no_widgets(name):
+    "Of a widget a page keeps its picture; a view without its kernel would only say that it is missing"
+    book,view = json.loads((nbs/name).read_text(encoding='utf-8')), 'application/vnd.jupyter.widget-view+json'
+    assert 'widgets' not in book['metadata'], f'{name} keeps the state of widgets: execute it with sota_series, which leaves it out'
+    assert not any(view in o.get('data', {}) for o in outputs(name)), f'{name} keeps views of widgets: execute it with sota_series, which leaves them out'
+
 @pytest.mark.parametrize('name', [o for o in notebooks if re.match(r'\d\d_', o)])
 def test_has_figure(name):
     assert any(k.startswith('image/') for o in outputs(name) for k in o.get('data', {})), f'{name} shows no figure'
