@@ -7,7 +7,8 @@ __all__ = ['Checked', 'Wrong', 'check_name_label', 'check_presize_for', 'check_i
            'check_sgdr', 'check_undo', 'check_fold', 'check_adabn', 'check_pixel_share', 'check_staircase',
            'check_tan_le', 'check_geometric', 'check_ten_crop', 'check_disagreement', 'check_mixed_target',
            'check_round_patch', 'check_cutout', 'check_lowest_loss', 'check_prior_loss', 'check_temperature',
-           'check_differing', 'check_seeds_needed', 'check_decay_groups']
+           'check_differing', 'check_seeds_needed', 'check_decay_groups', 'check_store_bytes', 'check_shear_map',
+           'check_roofline']
 
 # %% ../nbs/workshop/exercises.ipynb #f7702f8f
 import inspect, json, math, traceback
@@ -552,3 +553,44 @@ def check_decay_groups(
     if len(set(decay+rest)) != len(decay+rest): raise Wrong('some parameters are listed twice: an optimizer would step them twice')
     if wrong := [o for o in decay if ndim[o] == 1]: raise Wrong(f'{names[wrong[0]]} decays: biases, and both γ and β of batch normalization, should not')
     if wrong := [o for o in rest if ndim[o] > 1]: raise Wrong(f'{names[wrong[0]]} does not decay: the weights of convolutions and linear layers should')
+
+# %% ../nbs/workshop/exercises.ipynb #a1aef424
+@_judged('Right: you can say before you start whether a dataset fits into memory, and what the next larger presize costs.')
+def check_store_bytes(
+    store_bytes # Yours: (list of (width, height) of the pictures, presize) → bytes of the store, to within two per cent
+) -> Checked:   # What is wrong, or what it proves
+    "Does `store_bytes` foresee how large a `Store` becomes?"
+    for sizes,presize in (([(200, 200)]*10, 64), ([(640, 480)]*7 + [(300, 500)]*5, 80), ([(1000, 250)]*3, 128)):
+        share = [max(o)/min(o) for o in sizes]
+        want,case = sum(3*presize*presize*o for o in share), f'store_bytes({sizes[0]} and others, {presize})'
+        _same(store_bytes(sizes, presize), want, case, [
+            (want/3, 'a pixel has three channels of a byte each'), (want*4, 'four bytes would be a float32: a store keeps one byte for each value'),
+            (sum(3*presize**2 for _ in sizes), 'that is the middle squares alone: the longer side is kept whole'),
+            (sum(3*w*h for w,h in sizes), 'that is the pictures as they are: their shorter side becomes presize')], tol=.02)
+
+# %% ../nbs/workshop/exercises.ipynb #be30c883
+@_judged('Right: one more factor in the product, and still one interpolation. A map says where to look, so the picture leans the other way.')
+def check_shear_map(
+    shear_map   # Yours: s (n,) → (n, 3, 3): each point of the result looks s times its height further to the right
+) -> Checked:   # What is wrong, or what it proves
+    "Is `shear_map` the matrix of x' = x + s·y, y' = y?"
+    s = torch.tensor([0., .5, -.25])
+    want = torch.eye(3).repeat(3, 1, 1)
+    want[:,0,1] = s
+    other = torch.eye(3).repeat(3, 1, 1)
+    other[:,0,1] = -s
+    _same(shear_map(s), want, 'shear_map([0, 0.5, -0.25])', [
+        (want.transpose(1, 2), 'the rows stay in their places and the columns slide: s belongs into the other corner'),
+        (other, 's has the wrong sign: with s = 0.5 a point at y = 1 looks half a unit to the right'),
+        (want-torch.eye(3), 'where is the identity? With s = 0 nothing may move')])
+
+# %% ../nbs/workshop/exercises.ipynb #c3d7b645
+@_judged('Right: left of the ridge more bandwidth helps, right of it more multiplications; no other machine part does.')
+def check_roofline(
+    roofline    # Yours: (multiplications per byte moved, peak multiplications a second, bytes a second) → multiplications a second that can be reached
+) -> Checked:   # What is wrong, or what it proves
+    "Is `roofline` that of Williams et al. 2009: the lower of two limits?"
+    for work,peak,band in ((.5, 100., 40.), (10., 100., 40.), (2.5, 100., 40.), (1., 1e12, 2e10)):
+        _same(roofline(work, peak, band), min(peak, work*band), f'roofline({work:g}, {peak:g}, {band:g})', [
+            (max(peak, work*band), 'that is the higher of the two limits: the slower part decides'),
+            (min(peak, band/work), 'bytes a second times work per byte is work a second: multiply, do not divide')])

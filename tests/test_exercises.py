@@ -164,7 +164,13 @@ wrong = dict(
     seeds_needed=[(lambda d, half: seeds(d, half, 1.96), 'normal'), (lambda d, half: solved['seeds_needed'](d, half)-1, 'one too few'),
         (lambda d, half: seeds(d, half, ex.student_t.ppf(.975, len(d)-1)), 'the t of the pilot')],
     decay_groups=[(named_groups, 'γ and β'), (lambda net: (solved['decay_groups'](net)[0], []), 'neither list'), (lambda net: (list(net.parameters()), list(net.parameters())), 'twice'),
-        (lambda net: solved['decay_groups'](net)[::-1], 'decays'), (lambda net: list(net.parameters())[:3], 'two things')])
+        (lambda net: solved['decay_groups'](net)[::-1], 'decays'), (lambda net: list(net.parameters())[:3], 'two things')],
+    store_bytes=[(lambda sizes, p: 3*p*p*len(sizes), 'middle squares'), (lambda sizes, p: sum(p*p*max(o)/min(o) for o in sizes), 'three channels'),
+        (lambda sizes, p: sum(3*w*h for w,h in sizes), 'as they are'), (lambda sizes, p: 4*solved['store_bytes'](sizes, p), 'float32')],
+    shear_map=[(lambda s: solved['shear_map'](s).transpose(1, 2), 'columns slide'), (lambda s: solved['shear_map'](-s), 'wrong sign'),
+        (lambda s: solved['shear_map'](s)-torch.eye(3), 'identity')],
+    roofline=[(lambda work, peak, band: max(peak, work*band), 'slower part'), (lambda work, peak, band: peak, 'slower part'),
+        (lambda work, peak, band: work*band, 'slower part'), (lambda work, peak, band: min(peak, band/work), 'do not divide')])
 
 def test_each_has_wrong_answers(): assert set(wrong) == set(checks) and all(len(o) >= 2 for o in wrong.values())
 
