@@ -179,7 +179,7 @@ def explore_stats(
     def draw(i, shift, factor):
         first = [i] + [j for j in range(len(x)) if j != i]
         return plot_fed(net, x[first], y[first], [m+shift for m in stats[0]], [s*factor for s in stats[1]], vocab)
-    return Explorer(draw, dict(i=Slider('picture (number)', 0, 0, len(x)-1), shift=Slider('added to the means', 0., -.5, .5, .05),
+    return Explorer(draw, dict(i=Slider('picture (number)', 0, 0, len(x)-1), shift=Slider('means, plus', 0., -.5, .5, .05),
                                factor=Slider('deviations, times', 1., .25, 4, 10**.05, log=True)))
 
 # %% ../nbs/workshop/explore.ipynb #988e78aa

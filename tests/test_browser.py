@@ -101,8 +101,10 @@ def opened(browser, lab, name):
     page.wait_for_function('window.jupyterapp?.shell?.currentWidget?.context?.isReady', timeout=60_000)
     page.evaluate('''async () => {
         const session = jupyterapp.shell.currentWidget.context.sessionContext
-        await session.ready
-        while (session.session?.kernel?.status !== 'idle') await new Promise(r => setTimeout(r, 100))
+        for (let i = 0; session.session?.kernel?.status !== 'idle'; i++) {
+            if (i > 900) throw new Error('no kernel: does the notebook name one?')
+            await new Promise(r => setTimeout(r, 100))
+        }
     }''')
     return page
 

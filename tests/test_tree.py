@@ -87,6 +87,12 @@ def test_no_places(name):
     assert not wrong, f'{name} shows places of one machine: {wrong}'
 
 @each_notebook
+def test_kernel(name):
+    "A notebook that names no kernel greets its reader with a question"
+    kernel = json.loads((nbs/name).read_text(encoding='utf-8'))['metadata'].get('kernelspec', {})
+    assert kernel.get('name') == 'python3', f'{name} does not ask for the kernel python3, but for {kernel.get("name")}'
+
+@each_notebook
 def test_no_widgets(name):
     "Of a widget a page keeps its picture; a view without its kernel would only say that it is missing"
     book,view = json.loads((nbs/name).read_text(encoding='utf-8')), 'application/vnd.jupyter.widget-view+json'
