@@ -15,10 +15,11 @@ export PYTHONUTF8 := 1
 help:         ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
 
+# Compiled to bytecode now, so that a hundred short-lived processes do not each do it again where Python may not write.
 $(ENV): settings.ini setup.py
 	$(or $(PYTHON),$(error $(NONE))) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/python -m uv pip install --python $(BIN)/python --reinstall-package sota_vision --editable '.[dev]'
+	$(BIN)/python -m uv pip install --compile-bytecode --python $(BIN)/python --reinstall-package sota_vision --editable '.[dev]'
 	@touch $@
 
 run: export SOTA_VISION_PROFILE ?= tiny

@@ -144,19 +144,20 @@ def _draw_gain(ax, y, cmp, arm):
 
 # %% ../nbs/workshop/compare.ipynb #3d959125
 def plot_gains(
-    chosen:list         # (`Comparison`, arm) pairs, one or more; the arm is not the first of its comparison
+    chosen:list,        # (`Comparison`, arm) pairs, one or more; the arm is not the first of its comparison
+    names:list=None     # What to call the arms; None: what their comparisons call them
 ) -> plt.Figure:        # A row per pair
     "What each arm changed, against the first arm of its own comparison, with every seed and 95 % intervals"
     if not chosen: raise ValueError('nothing is chosen: choose one technique or more')
     fig,ax = plt.subplots(figsize=(9.5, 1.3+.52*len(chosen)), layout='constrained')
-    names = []
-    for y,(cmp,arm) in enumerate(chosen):
+    names,labels = names or [arm for _,arm in chosen], []
+    for y,(name,(cmp,arm)) in enumerate(zip(names, chosen, strict=True)):
         if arm not in cmp.arms[1:]: raise ValueError(f"no difference for {arm!r}: choose one of {', '.join(cmp.arms[1:])}")
         _draw_gain(ax, y, cmp, arm)
-        names.append(f'{arm}: {_spread(cmp.column(arm))} %\n({cmp.arms[0]}: {_spread(cmp.column(cmp.arms[0]))} %)')
+        labels.append(f'{name}: {_spread(cmp.column(arm))} %\n({cmp.arms[0]}: {_spread(cmp.column(cmp.arms[0]))} %)')
     ax.axvline(0, color='k', lw=.8)
-    ax.set_yticks(range(len(names)), names, fontsize=8)
-    ax.set(ylim=(len(names)-.5, -.5), xlabel='change of accuracy (points)',
+    ax.set_yticks(range(len(labels)), labels, fontsize=8)
+    ax.set(ylim=(len(labels)-.5, -.5), xlabel='change of accuracy (points)',
            title='Dots: seeds; diamond: mean, blue if the 95 % interval (line) leaves out 0')
     ax.set_xlim([max(-60, ax.get_xlim()[0]), min(60, ax.get_xlim()[1])])
     ax.grid(axis='x', alpha=.3)

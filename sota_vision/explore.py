@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Slider', 'Pick', 'Explorer', 'one_each', 'explore_presizing', 'explore_one_cycle', 'explore_stats', 'explore_sizes',
            'explore_views', 'explore_mixup', 'explore_lambda', 'explore_cross_entropy', 'explore_smoothing',
-           'explore_recipe', 'explore_results']
+           'explore_recipe', 'explore_results', 'explore_comparisons', 'explore_interpolations']
 
 # %% ../nbs/workshop/explore.ipynb #4be9909d
 import html, io
@@ -20,6 +20,7 @@ from .imagenette import data_path, get_files, label_of, plot_presizing
 from .losses import plot_cross_entropy, plot_label_smoothing
 from .mixup import plot_lambda, plot_mixup
 from .normalization import plot_fed
+from .ondevice import plot_interpolations
 from .profile import profile
 from .progressive import plot_stages
 from .quiz import live
@@ -71,7 +72,7 @@ def _slider(c, look):
 # %% ../nbs/workshop/explore.ipynb #b5035221
 def _control(c):
     "The widget that `c` describes"
-    look = dict(description=c.label, continuous_update=False, style=dict(description_width='10em'), layout=dict(width='29em', max_width='100%'))
+    look = dict(description=c.label, continuous_update=False, style=dict(description_width='11.5em'), layout=dict(width='33em', max_width='100%'))
     if isinstance(c, Slider): return _slider(c, look)
     return ipywidgets.SelectionSlider(options=list(c.options), value=_begins(c), **look)
 
@@ -109,7 +110,8 @@ class Explorer:
         return view | {'image/png': b64encode(self.png).decode(), 'text/plain': repr(self)}
 
 # %% ../nbs/workshop/explore.ipynb #81aca8ac
-_look = '<style>.sota-explore .widget-readout {width: 9.5em; max-width: none; text-align: left}</style>'  # names are longer than numbers
+_look = ('<style>.sota-explore .widget-readout {{width: 11em; max-width: none; text-align: left}} '    # names are longer than numbers
+         '.{place} {{aspect-ratio: {width} / {high}; width: 100%; max-width: {width}px}}</style>')      # lower where the window is narrow
 
 def _size(png): return int.from_bytes(png[16:20], 'big'), int.from_bytes(png[20:24], 'big')
 
@@ -118,15 +120,16 @@ def _widget(explorer):
     if ipywidgets is None: raise ImportError("widgets need ipywidgets: pip install 'sota_vision[lab]'")
     width,high = _size(explorer.png)
     high = explorer.height or high
-    image = ipywidgets.Image(value=explorer.png, format='png', layout=dict(
-        width=f'{width}px', max_width='100%', height=f'{high}px', object_fit='contain', object_position='0 0'))
+    name = f'sota-place-{width}-{high}'
+    image = ipywidgets.Image(value=explorer.png, format='png', layout=dict(width='100%', height='100%', object_fit='contain', object_position='0 0'))
     says = ipywidgets.HTML(layout=dict(max_width='100%', display='none'))
     knobs = {k: _control(c) for k,c in explorer.controls.items()}
     redraw = partial(_redraw, explorer, knobs, image, says)
     for knob in knobs.values(): knob.observe(redraw, 'value')
     row = ipywidgets.Box(list(knobs.values()), layout=dict(flex_flow='row wrap', max_width='100%'))
-    place = ipywidgets.Box([says, image], layout=dict(height=f'{high+4}px', overflow='hidden'))
-    return ipywidgets.VBox([row, place, ipywidgets.HTML(_look, layout=dict(display='none'))], layout=dict(overflow='hidden')).add_class('sota-explore')
+    place = ipywidgets.Box([says, image], layout=dict(overflow='hidden')).add_class(name)
+    look = ipywidgets.HTML(_look.format(place=name, width=width, high=high), layout=dict(display='none'))
+    return ipywidgets.VBox([row, place, look], layout=dict(overflow='hidden')).add_class('sota-explore')
 
 # %% ../nbs/workshop/explore.ipynb #8ce2110e
 def _redraw(explorer, knobs, image, says, change):
@@ -256,10 +259,30 @@ def explore_recipe(
         epochs=Slider('epochs', prof.epochs, 1, 80)))
 
 # %% ../nbs/workshop/explore.ipynb #7fcd2def
+_techniques = {     # name → how its comparison begins, and the arm
+    'normalization': ('02: Training from scratch', "ImageNet's statistics"),
+    'progressive resizing': ('03: progressive resizing', '32 px, then 48 px'),
+    'four more views': ('04: test time augmentation', 'ours, 4 random'),
+    'mixup': ('05: mixup, 5 epochs', 'mixup'),
+    'mixup, 15 epochs': ('05: mixup, 15 epochs', 'mixup'),
+    'label smoothing': ('06: Label smoothing, clean labels', 'ε = 0.1'),
+    'smoothing, noisy labels': ('06: Label smoothing, half', 'ε = 0.1'),
+    'all that help': ('07: each knob alone', 'best')}
+
 def explore_results(
     name:str='series_tiny'  # A file of `sota_vision/results`, without its ending
+) -> Explorer:              # A yes or no for each technique
+    "What the techniques you choose changed, as measured in the lessons"
+    kept,no_yes = recorded(name), dict(no=False, yes=True)
+    known = {t: (kept[title], arm) for t,(begin,arm) in _techniques.items() for title in kept if title.startswith(begin)}
+    def draw(**chosen): return plot_gains([known[t] for t,on in chosen.items() if on], [t for t,on in chosen.items() if on])
+    return Explorer(draw, {t: Pick(t, no_yes, 'yes' if t in list(known)[1:6] else 'no') for t in known}, height=560)
+
+# %% ../nbs/workshop/explore.ipynb #7403b1a0
+def explore_comparisons(
+    name:str='series_tiny'  # A file of `sota_vision/results`, without its ending
 ) -> Explorer:              # One comparison after the other
-    "What techniques changed, as measured in the lessons"
+    "Every comparison of the lessons, as measured there"
     kept = recorded(name)
     names = {f'lesson {title[:2]}, {i}': title for i,title in enumerate(kept, 1)}
     def draw(title):
@@ -267,3 +290,12 @@ def explore_results(
         fig.suptitle(f'Lesson {title}')
         return fig
     return Explorer(draw, dict(title=Pick('comparison', names, list(names)[-1])), height=450)
+
+# %% ../nbs/workshop/explore.ipynb #2b2d88a3
+def explore_interpolations(
+    pictures:dict=None  # Name → path of a picture; None: one of every class
+) -> Explorer:          # Picture, angle, number of turns, size
+    "A picture turned in many small steps, and in one"
+    def draw(file, angle, times, size): return plot_interpolations(PILImage.create(file), angle, times, size)
+    return Explorer(draw, dict(file=Pick('picture', pictures or one_each()), angle=Slider('turn (degrees)', 20, -45, 45, 5),
+                               times=Slider('turns', 6, 1, 20), size=Slider('size (pixels)', 64, 32, 160, 16)))

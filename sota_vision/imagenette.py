@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['class_names', 'variants', 'class_name', 'label_of', 'download', 'valid_folder', 'check_data', 'data_path',
-           'get_files', 'middle_square', 'turn_zoom', 'resample', 'fill_zoom', 'resize_orders', 'pixel_error',
-           'plot_presizing', 'data_block', 'get_dls']
+           'get_files', 'above_0', 'middle_square', 'turn_zoom', 'resample', 'fill_zoom', 'resize_orders',
+           'pixel_error', 'plot_presizing', 'data_block', 'get_dls']
 
 # %% ../nbs/00_imagenette.ipynb #e5bad303
 import gzip, os, tarfile, tempfile, zlib
@@ -169,7 +169,10 @@ def get_files(
     return tuple(L(f for f in files if label_of(f) in classes) for files in (train, valid))
 
 # %% ../nbs/00_imagenette.ipynb #234d9cc4
-def _above_0(**values):
+def above_0(
+    **values    # Names and numbers
+):
+    "A `ValueError` that names the first of `values` that is not above 0"
     for name,value in values.items():
         if value <= 0: raise ValueError(f'{name}={value}: it must be above 0')
 
@@ -178,7 +181,7 @@ def middle_square(
     size:int        # Side of the result, in pixels
 ) -> Tensor:        # (1, 3, size, size) float32 in [0, 1]
     "The middle square of `img`, as large as fits, resized to `size`"
-    _above_0(size=size)
+    above_0(size=size)
     return image2tensor(Resize(size)(img, split_idx=1))[None].float() / 255
 
 # %% ../nbs/00_imagenette.ipynb #5993a566
@@ -187,7 +190,7 @@ def turn_zoom(
     zoom:float=1.   # Magnification, above 0; 1 keeps the size
 ) -> Tensor:        # (3, 3): where each point of the result lies in the source, both from -1 to 1
     "The map that turns a square picture by `angle` and magnifies it by `zoom`"
-    _above_0(zoom=zoom)
+    above_0(zoom=zoom)
     c,s = math.cos(math.radians(angle))/zoom, math.sin(math.radians(angle))/zoom
     return tensor([[c, s, 0], [-s, c, 0], [0, 0, 1]])
 
@@ -299,7 +302,7 @@ def get_dls(
     prof = profile()
     bs,size,workers = ifnone(bs, prof.bs), ifnone(size, prof.size), ifnone(workers, prof.workers)
     presize = ifnone(presize, max(prof.presize, size))
-    _above_0(bs=bs, size=size, presize=presize, min_scale=min_scale)
+    above_0(bs=bs, size=size, presize=presize, min_scale=min_scale)
     if presize < size: raise ValueError(f'presize={presize} is below size={size}: resize to something larger first, or crops are blown up')
     path = data_path(path)
     if bs > (n := len(get_files(path, classes)[0])):
