@@ -78,10 +78,10 @@ def _check(r):
     _check_values(r)
     if r.stages: _check_stages(r)
 
-# %% ../nbs/07_all_together.ipynb #48c3ef81
+# %% ../nbs/07_all_together.ipynb #4bdaf1e3
 @dataclass(frozen=True)
-class Recipe:
-    "Every choice that changes a result, but for the pictures and the seed"
+class _Seen:
+    "The first half of a `Recipe`: which net sees which pictures"
     arch:str='xresnet18'    # Architecture, a key of `archs`
     act:str='relu'          # Activation: 'relu' or 'mish'
     sa:bool=False           # Self-attention at the end of the first stage of blocks?
@@ -92,6 +92,11 @@ class Recipe:
     normalize:bool=True     # Normalize with ImageNet's channel statistics?
     wrong:float=0.          # Share of training labels that are wrong, in [0, 1): by Imagenette's own table where it lies beside train/, else by lot
     split:str='folders'     # What validates: val/; 'drawn': a random fifth of all pictures; 'redrawn': another fifth in each of `stages`
+
+# %% ../nbs/07_all_together.ipynb #48c3ef81
+@dataclass(frozen=True)
+class Recipe(_Seen):
+    "Every choice that changes a result, but for the pictures and the seed"
     bs:int=64               # Pictures per batch
     epochs:int=5            # Passes over the training pictures
     lr:float=3e-3           # Peak learning rate
@@ -265,6 +270,12 @@ def _stage_dls(recipe, path):
     made = [dls] if recipe.split == 'folders' else _drawn(dls, recipe, path)
     return [_mislabelled(o, recipe.wrong) for o in made] if recipe.wrong else made
 
+# %% ../nbs/07_all_together.ipynb #18a7cec0
+class _Compiled(Callback):
+    "The net compiled while it trains; hooks, such as those of `Autocast`, stay outside, where a compiler does not stumble over them"
+    def before_fit(self): self.learn.model.forward = torch.compile(self.model.forward)
+    def after_fit(self): del self.learn.model.forward
+
 # %% ../nbs/07_all_together.ipynb #34a4b784
 def learner(
     recipe:Recipe,  # What to train
@@ -277,14 +288,12 @@ def learner(
     cbs = [ProgressiveResize(recipe.stages)] if recipe.stages else []
     if recipe.mixup: cbs.append(Mixup(recipe.mixup))
     if len(made) > 1: cbs.append(_Redraw(recipe.stages, made))
-    learn = Learner(dls, net, loss, opts[recipe.opt], metrics=accuracy, wd=recipe.wd, cbs=cbs + _fast(recipe, dls.device))
-    if recipe.compile: learn.model.compile()
-    return learn
+    return Learner(dls, net, loss, opts[recipe.opt], metrics=accuracy, wd=recipe.wd, cbs=cbs + _fast(recipe, dls.device))
 
 def _fast(recipe, device):
     "Callbacks of lesson 08: how the net computes, and how long it waits"
     bf16 = native_bf16(device) if recipe.precision == 'auto' else recipe.precision == 'bf16'
-    wanted = {ChannelsLast: recipe.channels_last, Autocast: bf16, NoSync: torch.device(device).type == 'cuda', DataWait: True}
+    wanted = {ChannelsLast: recipe.channels_last, Autocast: bf16, NoSync: torch.device(device).type == 'cuda', DataWait: True, _Compiled: recipe.compile}
     return [cb() for cb,on in wanted.items() if on]
 
 # %% ../nbs/07_all_together.ipynb #8af8ed37
