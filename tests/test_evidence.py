@@ -6,8 +6,8 @@ from sota_vision import cli, evidence as made, ondevice
 from sota_vision.cli import sota_evidence
 from sota_vision.evidence import Arm, Block, blocks, expected, gather, one_run, pace, plan, read_runs, session, session_commands, shares, shrunk
 from sota_vision.bench import some_of
-from sota_vision.imagenette import data_path
-from sota_vision.recipe import from_dict
+from sota_vision.imagenette import data_path, get_files, label_of
+from sota_vision.recipe import from_dict, learner, recipe
 
 @pytest.fixture(scope='module')
 def few(tmp_path_factory):
@@ -158,6 +158,18 @@ def test_cold_decodes(few, tmp_path, monkeypatch):
     for cold,stores in ((True, 2), (True, 4), (False, 6), (False, 6)):
         one_run(Arm('a', 'open', {}, cold=cold), 0, few, rec)
         assert len(made_stores) == stores
+
+@pytest.mark.parametrize('loader', ['store', 'fastai'])
+def test_wrong_labels_by_table(tmp_path, loader):
+    "Where Imagenette's table lies beside train/, it says which labels are taught, also from a store"
+    path = some_of(data_path(prof='tiny'), 20, tmp_path)
+    train = get_files(path)[0]
+    rows = [f'{f.relative_to(path).as_posix()},{train[0].parent.name}' for f in train]
+    (path/'noisy_imagenette.csv').write_text('\n'.join(['path,noisy_labels_25', *rows]))
+    dls = learner(recipe('baseline', 'quick', wrong=.25, bs=5, loader=loader), path).dls
+    assert {dls.vocab[i] for b in dls.train for i in b[1]} == {label_of(train[0])}
+    assert len({int(i) for b in dls.valid for i in b[1]}) == 10
+    with pytest.raises(ValueError, match='noisy_labels_30'): learner(recipe('baseline', 'quick', wrong=.3, bs=5, loader=loader), path)
 
 # Mistakes
 
