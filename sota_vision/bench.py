@@ -21,7 +21,7 @@ from fastai.callback.training import ShortEpochCallback
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 from .imagenette import data_path, get_dls, get_files, label_of
-from .ondevice import Augment, DataWait, StoreDL, _placed, make_store, store_dls
+from .ondevice import Augment, DataWait, StoreDL, make_store, placed, store_dls
 from .recipe import Recipe, learner, provenance, recipe
 from .training import make_learner
 from .tta import tta
@@ -236,7 +236,7 @@ def _fastai_dl(rec, path):
 
 def _store_dl(dl, rec, store):
     "The fastai loader `dl`, from `store`"
-    return dl.new(cls=StoreDL, store=_placed(store, dl.device), num_workers=0, after_batch=[Augment(rec.size, rec.min_scale, imagenet_stats)])
+    return dl.new(cls=StoreDL, store=placed(store, dl.device), num_workers=0, after_batch=[Augment(rec.size, rec.min_scale, imagenet_stats)])
 
 # %% ../nbs/workshop/bench.ipynb #25182d1d
 def clock(

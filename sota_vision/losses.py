@@ -53,9 +53,9 @@ def plot_cross_entropy(
 
 # %% ../nbs/06_label_smoothing.ipynb #c9342c03
 def _one_hot(target, n):
-    "Class indices, any shape, as float one-hots on a new last axis; `ValueError` for an index that is no class"
+    "Class indices, any shape, as float one-hots on a new last axis; `ValueError` for an index that is no class (not on a GPU, which would have to be waited for)"
     target = torch.as_tensor(target).as_subclass(Tensor).long()
-    if target.numel() and not (0 <= target.min() and target.max() < n):
+    if target.device.type == 'cpu' and target.numel() and not (0 <= target.min() and target.max() < n):
         raise ValueError(f"targets run from {target.min()} to {target.max()}: with {n} classes they must be 0 to {n-1}")
     return F.one_hot(target, n).float()
 

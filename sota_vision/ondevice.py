@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['presized', 'Store', 'store_name', 'make_store', 'CudaStore', 'draw_maps', 'look_up', 'plot_interpolations',
-           'draw_light', 'Augment', 'Normalized', 'StoreDL', 'store_dls', 'native_bf16', 'Autocast', 'FusedAdam',
-           'NoSync', 'DataWait']
+           'draw_light', 'Augment', 'Normalized', 'StoreDL', 'placed', 'store_dls', 'native_bf16', 'Autocast',
+           'FusedAdam', 'NoSync', 'DataWait']
 
 # %% ../nbs/08_speed.ipynb #ddb06372
 import hashlib, os, shutil, tempfile, warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import lru_cache
 from types import MethodType
 import numpy as np
 from PIL import Image
@@ -163,6 +164,8 @@ def squares(self:Store,
     return torch.from_numpy(out).permute(0, 3, 1, 2)
 
 # %% ../nbs/08_speed.ipynb #4c1d1cd1
+def _sent(x, device): return (x.contiguous().pin_memory() if torch.device(device).type == 'cuda' else x).to(device, non_blocking=True)
+
 class CudaStore:
     "A `Store` whose bytes lie in the memory of `device`; `squares` as there"
     def __init__(self,
@@ -181,8 +184,7 @@ class CudaStore:
     ) -> Tensor:        # (n, 3, presize, presize) uint8 on the device
         "A square of each of the pictures in `rows`; the places come from torch's random numbers"
         P,rows = self.presize, torch.as_tensor(rows)
-        if self.pixels.is_cuda: rows = rows.pin_memory()
-        start,h,w,at = self.table[rows.to(self.device, non_blocking=True)].unbind(1)
+        start,h,w,at = self.table[_sent(rows, self.device)].unbind(1)
         if rand: at = (torch.rand(len(rows), device=self.device)*(torch.maximum(h, w)-P+1)).long()
         first = start + at*torch.where(h > w, w, 1)
         p = torch.arange(P, device=self.device)
@@ -273,12 +275,15 @@ def _light(x, contrast, bright):
     return x.clamp_(1e-4, 1-1e-4).logit_().add_(bright).mul_(contrast).sigmoid_()
 
 # %% ../nbs/08_speed.ipynb #8d7cd87f
+@lru_cache
+def _columns(stats, device): return [torch.tensor(o, device=device).view(-1, 1, 1) for o in stats]
+
 def _step(x, maps, light, size, stats):
     "uint8 pictures `x` looked up, lit and normalized"
     x = look_up(x.as_subclass(Tensor).float().div_(255), maps, size)
     if light: x = _light(x, *light)
     if stats is None: return x
-    mean,std = (torch.tensor(o, device=x.device).view(-1, 1, 1) for o in stats)
+    mean,std = _columns(tuple(map(tuple, stats)), x.device)
     return x.sub_(mean).div_(std)
 
 # %% ../nbs/08_speed.ipynb #1200e93e
@@ -298,7 +303,7 @@ class Augment(RandTransform):
         self.maps,self.lights = partial(draw_maps, min_scale=min_scale, **kwargs), partial(draw_light, **light)
 
     def encodes(self, x:TensorImage):
-        sent = [o.to(x.device, non_blocking=True) for o in (self.map, *(self.light or ()))]
+        sent = [_sent(o, x.device) for o in (self.map, *(self.light or ()))]
         k = len(x) if x.is_cuda else 16
         parts = [_step(x[i:i+k], sent[0][i:i+k], [o[i:i+k] for o in sent[1:]], self.size[0], self.stats) for i in range(0, len(x), k)]
         return TensorImage(torch.cat(parts))
@@ -360,7 +365,7 @@ def create_batches(self:StoreDL,
     rand = getattr(self.dataset, 'split_idx', 0) == 0
     for idxs in chunked(samps, self.bs, self.drop_last):
         x = TensorImage(self.store.squares([rows[i] for i in idxs], rand))
-        yield (x, *(TensorCategory(y[idxs]) for y in ys))
+        yield (x, *(TensorCategory(_sent(y[idxs], x.device)) for y in ys))
 
 # %% ../nbs/08_speed.ipynb #72008675
 @patch
@@ -372,14 +377,17 @@ def set_size(self:StoreDL,
         if isinstance(t, Augment): t.size = (size, size)
 
 # %% ../nbs/08_speed.ipynb #5af844e4
-def _placed(store, device):
-    "The store on the GPU, if that is where the batches go and it takes no more than half of what is free there"
+def placed(
+    store:Store,    # Decoded pictures
+    device          # Where batches go
+):                  # A `CudaStore`, if that is a GPU and the pictures take no more than half of what is free there; else `store`
+    "The store where it is nearest to the net"
     if torch.device(device).type != 'cuda' or 2*store.pixels.size > torch.cuda.mem_get_info(device)[0]: return store
     return CudaStore(store, device)
 
 def _swapped(after, dl, store):
     "A loader like `dl` whose pictures come from `store` and go through `after`"
-    return dl.new(cls=StoreDL, store=_placed(store, dl.device), after_batch=[deepcopy(t) for t in after])
+    return dl.new(cls=StoreDL, store=placed(store, dl.device), after_batch=[deepcopy(t) for t in after])
 
 # %% ../nbs/08_speed.ipynb #d8c6e8db
 def store_dls(

@@ -10,7 +10,6 @@ __all__ = ['opts', 'schedules', 'loaders', 'precisions', 'acts', 'splits', 'name
 # %% ../nbs/07_all_together.ipynb #3e4a6a85
 import json, platform, subprocess, time
 from contextlib import nullcontext
-from copy import copy
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,8 +17,8 @@ from statistics import mean, stdev
 import fastai, torch, torchvision
 import matplotlib.pyplot as plt
 import pandas as pd
-from fastai.vision.all import (Adam, Callback, Categorize, ChannelsLast, CrossEntropyLossFlat, DataLoaders, L, Learner, PILImage,
-    RandomSplitter, TfmdLists, accuracy, imagenet_stats, ranger)
+from fastai.vision.all import (Adam, Callback, ChannelsLast, CrossEntropyLossFlat, DataLoaders, Learner, PILImage,
+    RandomSplitter, accuracy, imagenet_stats, ranger)
 import sota_vision
 from .profile import Profile, profile
 from .imagenette import class_name, data_block, data_path, get_dls, get_files, label_of
@@ -27,8 +26,8 @@ from .training import archs, make_net, seeded
 from .progressive import ProgressiveResize, epoch_sizes
 from .tta import tta
 from .mixup import Mixup
-from .ondevice import Autocast, DataWait, FusedAdam, NoSync, _placed, make_store, native_bf16, store_dls
-from .losses import LabelSmoothing, flip_labels, noisy_labels
+from .ondevice import Autocast, DataWait, FusedAdam, NoSync, make_store, native_bf16, placed, store_dls
+from .losses import LabelSmoothing, flip_labels, noisy_labels, relabel
 
 # %% ../nbs/07_all_together.ipynb #1ae2cfa6
 opts = dict(adam=Adam, fused_adam=FusedAdam, ranger=ranger)
@@ -240,19 +239,13 @@ def _labels(files, vocab, share):
     if (files[0].parents[2]/'noisy_imagenette.csv').exists(): return [class_name(o) for o in noisy_labels(files, f'noisy_labels_{100*share:g}')]
     return [vocab[i] for i in flip_labels(torch.tensor([vocab.o2i[label_of(f)] for f in files]), share, len(vocab))]
 
-def _mislabelled(dls, share):
-    "`dls` with a `share` of its training labels wrong; the pictures still come from the store"
-    ds = copy(dls.train_ds)
-    ds.tls = L(ds.tls[0], TfmdLists(_labels(ds.items, dls.vocab, share), Categorize(vocab=list(dls.vocab), sort=False)))
-    return DataLoaders(dls.train.new(dataset=ds), dls.valid, path=dls.path, device=dls.device)
-
 # %% ../nbs/07_all_together.ipynb #b2d18f66
 def _drawn(dls, recipe, path):
     "Loaders like `dls`, one or one a stage, each with another random fifth of all pictures for validation"
     block,n = data_block(recipe.size, recipe.presize), len(recipe.stages) if recipe.split == 'redrawn' else 1
     block.splitter = RandomSplitter()
     files = list(dls.train_ds.items) + list(dls.valid_ds.items)
-    store = dict(store=_placed(make_store(files, recipe.presize, True), dls.device)) if recipe.loader == 'store' else {}
+    store = dict(store=placed(make_store(files, recipe.presize, True), dls.device)) if recipe.loader == 'store' else {}
     def split(ds): return [dl.new(dataset=o, **store) for dl,o in zip(dls.loaders, (ds.train, ds.valid))]
     return [DataLoaders(*split(block.datasets(path)), path=dls.path, device=dls.device) for _ in range(max(1, n))]
 
@@ -268,7 +261,7 @@ def _stage_dls(recipe, path):
     dls = loaders[recipe.loader](recipe.bs, recipe.size, path, presize=recipe.presize, min_scale=recipe.min_scale,
                                  stats=imagenet_stats if recipe.normalize else None)
     made = [dls] if recipe.split == 'folders' else _drawn(dls, recipe, path)
-    return [_mislabelled(o, recipe.wrong) for o in made] if recipe.wrong else made
+    return [relabel(o, _labels(o.train_ds.items, o.vocab, recipe.wrong)) for o in made] if recipe.wrong else made
 
 # %% ../nbs/07_all_together.ipynb #18a7cec0
 class _Compiled(Callback):

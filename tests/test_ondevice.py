@@ -232,10 +232,10 @@ def test_finds_and_shows(dls):
     assert interp.confusion_matrix().sum() == 80
     interp.plot_top_losses(4)
 
-def test_asked_about_other_pictures(dls, some):
+def test_asked_about_other_pictures(dls, some, tmp_path):
     "`test_dl` and `predict`, for pictures in the store and for some that are not"
     learn,files = make_learner(dls, 'xresnet10'), get_files(some)[1]
-    new = Path(dls.path).parent/'new.png'
+    new = tmp_path/'new.png'
     Image.open(files[0]).save(new)      # the same pixels, read one by one
     stored,_ = learn.get_preds(dl=dls.test_dl(files[:9]))
     mixed,_ = learn.get_preds(dl=dls.test_dl([new, *files[1:9]]))
