@@ -146,6 +146,11 @@ def small_first(
     "Half of the epochs small, the rest large"
     return ((epochs-epochs//2, small), (epochs//2, size)) if epochs > 1 else ((1, size),)
 
+def _two_cores(*epochs):
+    "Recipe for a laptop without a GPU (lesson 08): so many epochs at 32, 48 and 64 px"
+    return dict(arch='xresnet14', size=64, presize=80, stages=tuple(zip(epochs, (32, 48, 64))), epochs=sum(epochs), bs=64, lr=1.2e-2,
+                label_smoothing=.1, min_scale=.5)
+
 named = dict(
     baseline=dict(),
     unnormalized=dict(normalize=False),
@@ -154,6 +159,8 @@ named = dict(
     smoothing=dict(label_smoothing=0.1),
     chapter=dict(epochs=9, stages=small_first, tta=4),
     best=dict(stages=small_first, label_smoothing=0.1, tta=4),
+    two_cores=_two_cores(4, 4, 2),
+    two_cores_long=_two_cores(10, 10, 10),
     open=dict(arch='xresnet18', size=128, presize=160, bs=128, lr=5e-3, epochs=20))
 
 # %% ../nbs/07_all_together.ipynb #6f1d9b20
