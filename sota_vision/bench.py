@@ -363,6 +363,7 @@ def store_bytes(
         with Image.open(f) as im:
             if draft: im.draft('RGB', (presize, presize))
             short,long = sorted(im.size)
+        if draft: return round(presize*long/short)
         side = int(short/presize*presize)
         cut = int((long-side)/2)
         return presize + int(cut*presize/side) + int((long-cut-side)*presize/side)

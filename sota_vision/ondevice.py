@@ -19,12 +19,17 @@ from fastcore.xdg import xdg_cache_home
 from fastai.vision.all import *
 from fastai.callback.channelslast import ChannelsLast
 from fastai.optimizer import pytorch_hp_map
-from fastai.vision.augment import find_coeffs, flip_mat, rotate_mat, zoom_mat
+from fastai.vision.augment import flip_mat, rotate_mat, zoom_mat
 from fastprogress.fastprogress import progress_bar
 from .profile import profile
 from .imagenette import above_0, data_block, data_path, get_dls, get_files, middle_square, turn_zoom
 
 # %% ../nbs/08_speed.ipynb #8a813cc2
+def _whole(im, presize):
+    "`im` resized in one go, and where its middle begins"
+    w,h = (max(presize, round(presize*side/min(im.size))) for side in im.size)
+    return np.asarray(im.resize((w, h), Image.BILINEAR)), (max(w, h)-presize)//2
+
 def _strips(im, presize):
     "The two ends of `im` and its middle square between them, resized onto one grid of pixels; pixels of the first end"
     tall,short,long = im.height > im.width, min(im.size), max(im.size)
@@ -42,12 +47,13 @@ def presized(
     presize:int,    # Shorter side of the result, in pixels
     draft:bool=False # May a JPEG be decoded at a half, a quarter or an eighth where that is still large enough?
 ) -> tuple:         # ((h, w, 3) uint8 array, its shorter side `presize`; where its middle square begins on the longer side, in pixels)
-    "The picture in `file`, resized so that its middle square is the one `Resize(presize)` cuts for validation; `ValueError` if it cannot be read"
+    "The picture in `file`, resized so that its middle square is the one `Resize(presize)` cuts for validation (with `draft`: nearly); `ValueError` if it cannot be read"
     try:
         with Image.open(file) as im:
             if draft: im.draft('RGB', (presize, presize))
             im = im.convert('RGB')
     except OSError as e: raise ValueError(f'{file} cannot be read as a picture ({e}): mend it or take it out') from None
+    if draft: return _whole(im, presize)
     parts,begin = _strips(im, presize)
     return np.concatenate(parts, axis=0 if im.height > im.width else 1), begin
 
@@ -72,7 +78,7 @@ class Store:
         return self.pixels[start:start+3*h*w].reshape(h, w, 3)
 
 # %% ../nbs/08_speed.ipynb #cd59b21a
-_VERSION = 1    # of what a store holds
+_VERSION = 2    # of what a store holds
 
 def store_name(
     files:list,     # Paths of the pictures
@@ -192,10 +198,11 @@ class CudaStore:
 
 # %% ../nbs/08_speed.ipynb #3378a537
 def _warp_mat(a, b):
-    "Perspective, tilted by `a` and `b` (both (n,), 0 for none) as fastai's `Warp` does it"
-    corners = torch.tensor([[-1.,-1], [-1,1], [1,-1], [1,1]]).expand(len(a), 4, 2)
-    moved = torch.stack([torch.stack(o, 1) for o in ((-1-b, -1-a), (-1+b, 1+a), (1+b, -1+a), (1-b, 1-a))], 1)
-    return torch.cat([find_coeffs(corners, moved).view(-1, 8), torch.ones(len(a), 1)], 1).view(-1, 3, 3)
+    "Perspective, tilted by `a` and `b` (both (n,), 0 for none) as fastai's `Warp` does it; its eight equations have this solution"
+    d = 1 - a*a - b*b
+    ab,x,y = 2*a*b, -a*(d+2*b*b), -b*(d+2*a*a)
+    rows = ((d, ab, x), (ab, d, y), (x, y, d))
+    return torch.stack([torch.stack(o, 1) for o in rows], 1)
 
 def _crop_mat(n, min_scale):
     "A square crop that keeps from `min_scale` to all of the area, anywhere"
@@ -229,7 +236,9 @@ def look_up(
     if (d := min(x.shape[-2:])/size/2) > 1: x = F.interpolate(x, scale_factor=1/d, mode='area', recompute_scale_factor=True)
     t = torch.linspace(-1, 1, size, device=x.device)
     p = maps[:,:,0,None,None]*t + (maps[:,:,1,None]*t + maps[:,:,2,None])[...,None]
-    return F.grid_sample(x, torch.stack((p[:,0], p[:,1]), -1)/p[:,2,...,None], padding_mode='reflection', align_corners=True)
+    grid = x.new_empty(len(x), size, size, 2)
+    for i in (0, 1): torch.div(p[:,i], p[:,2], out=grid[...,i])
+    return F.grid_sample(x, grid, padding_mode='reflection', align_corners=True)
 
 # %% ../nbs/08_speed.ipynb #3cefc059
 def _detail(x): return (x.diff(dim=-1).abs().mean() + x.diff(dim=-2).abs().mean()).item()

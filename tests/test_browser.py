@@ -130,6 +130,15 @@ def run_cell(page, text):
     }''', text)
     return page.locator('.jp-Notebook .jp-Cell').nth(i)
 
+def run_until(page, text):
+    "Run all cells down to the first one that holds `text`"
+    page.evaluate('''async text => {
+        const book = jupyterapp.shell.currentWidget.content
+        book.activeCellIndex = Array.from(book.model.cells).findIndex(c => c.type == 'code' && c.sharedModel.getSource().includes(text))
+        await jupyterapp.commands.execute('notebook:run-all-above')
+    }''', text)
+    return run_cell(page, text)
+
 def retype(page, text, code):
     "Type `code` over what the first cell with `text` holds, and run it"
     editor = run_cell(page, text).locator('.cm-content')
@@ -237,8 +246,7 @@ def test_lesson(name, running, shots):
 def test_refusal(browser, lab):
     "A value that a function refuses puts its sentence in the picture's place, and the next good one brings the picture back"
     page = opened(browser, lab, 'workshop/explore.ipynb')
-    start(page)
-    finished(page)
+    run_until(page, 'lines = Explorer(')
     widget = page.locator('.sota-explore').filter(has_text='slope')
     was = size(widget)
     widget.locator('.noUi-handle').focus()
