@@ -19,7 +19,6 @@ from fastcore.xdg import xdg_cache_home
 from fastai.vision.all import *
 from fastai.callback.channelslast import ChannelsLast
 from fastai.optimizer import pytorch_hp_map
-from fastai.vision.augment import flip_mat, rotate_mat, zoom_mat
 from fastprogress.fastprogress import progress_bar
 from .profile import profile
 from .imagenette import above_0, data_block, data_path, get_dls, get_files, middle_square, turn_zoom
@@ -204,12 +203,19 @@ def _warp_mat(a, b):
     rows = ((d, ab, x), (ab, d, y), (x, y, d))
     return torch.stack([torch.stack(o, 1) for o in rows], 1)
 
-def _crop_mat(n, min_scale):
-    "A square crop that keeps from `min_scale` to all of the area, anywhere"
-    s = torch.empty(n).uniform_(min_scale, 1).sqrt()
-    x,y = torch.empty(2, n).uniform_(-1, 1) * (1-s)
-    zero,one = torch.zeros(n), torch.ones(n)
-    return torch.stack([s, zero, x, zero, s, y, zero, zero, one], 1).view(n, 3, 3)
+def _affine(*six):
+    "Six numbers for each picture, (n,) each, as the first two rows of its matrix"
+    zero,one = torch.zeros(len(six[0])), torch.ones(len(six[0]))
+    return torch.stack([*six, zero, zero, one], 1).view(-1, 3, 3)
+
+def _turn_mat(angle, flip):
+    "A flip (-1; 1 for none), then a turn by `angle` in radians"
+    c,s = angle.cos(), angle.sin()
+    return _affine(c*flip, s*flip, 0*c, -s, c, 0*c)
+
+def _part_mat(side, x, y):
+    "A square of this share of the side; `x` and `y` say where, from -1 to 1"
+    return _affine(side, 0*side, x*(1-side), 0*side, side, y*(1-side))
 
 # %% ../nbs/08_speed.ipynb #9b51b1e2
 def draw_maps(
@@ -221,10 +227,12 @@ def draw_maps(
     p:float=0.75            # How often each of turn, zoom and tilt happens; a flip happens to every second
 ) -> Tensor:                # (n, 3, 3) float32: where each point of the result lies in the source, both from -1 to 1
     "Random crops, flips, zooms, turns and tilts with the odds of fastai's `aug_transforms`, each chain multiplied into one matrix"
-    x = torch.empty(n)
-    tilts = torch.empty(2, n).uniform_(-max_warp, max_warp) * (torch.rand(2, n) < p)
-    moves = (_warp_mat(*tilts), flip_mat(x), rotate_mat(x, max_rotate, p), zoom_mat(x, 1., max_zoom, p), _crop_mat(n, min_scale))
-    return reduce(torch.matmul, [o.as_subclass(Tensor) for o in moves])
+    def draw(*shape, low, high): return torch.empty(*shape).uniform_(low, high)
+    def sometimes(x, neutral=0.): return torch.where(torch.rand(x.shape) < p, x, neutral)
+    turn = _turn_mat(sometimes(draw(n, low=-max_rotate, high=max_rotate))*math.pi/180, 1 - 2.*(torch.rand(n) < .5))
+    zoom = _part_mat(1/sometimes(draw(n, low=1, high=max_zoom), 1.), *draw(2, n, low=-1, high=1))
+    crop = _part_mat(draw(n, low=min_scale, high=1).sqrt(), *draw(2, n, low=-1, high=1))
+    return _warp_mat(*sometimes(draw(2, n, low=-max_warp, high=max_warp))) @ turn @ zoom @ crop
 
 # %% ../nbs/08_speed.ipynb #413bbde7
 def look_up(
@@ -281,19 +289,19 @@ def draw_light(
 # %% ../nbs/08_speed.ipynb #708cfdf9
 def _light(x, contrast, bright):
     "Change the light of `x` (values in [0, 1]) in place"
-    return x.clamp_(1e-4, 1-1e-4).logit_().add_(bright).mul_(contrast).sigmoid_()
+    return x.logit_(1e-4).add_(bright).mul_(contrast).sigmoid_()
 
 # %% ../nbs/08_speed.ipynb #8d7cd87f
 @lru_cache
 def _columns(stats, device): return [torch.tensor(o, device=device).view(-1, 1, 1) for o in stats]
 
-def _step(x, maps, light, size, stats):
-    "uint8 pictures `x` looked up, lit and normalized"
+def _step(x, maps, light, size, stats, out):
+    "uint8 pictures `x` looked up, lit and normalized, into `out`"
     x = look_up(x.as_subclass(Tensor).float().div_(255), maps, size)
     if light: x = _light(x, *light)
-    if stats is None: return x
+    if stats is None: return out.copy_(x)
     mean,std = _columns(tuple(map(tuple, stats)), x.device)
-    return x.sub_(mean).div_(std)
+    torch.div(x.sub_(mean), std, out=out)
 
 # %% ../nbs/08_speed.ipynb #1200e93e
 class Augment(RandTransform):
@@ -313,9 +321,10 @@ class Augment(RandTransform):
 
     def encodes(self, x:TensorImage):
         sent = [_sent(o, x.device) for o in (self.map, *(self.light or ()))]
-        k = len(x) if x.is_cuda else 16
-        parts = [_step(x[i:i+k], sent[0][i:i+k], [o[i:i+k] for o in sent[1:]], self.size[0], self.stats) for i in range(0, len(x), k)]
-        return TensorImage(torch.cat(parts))
+        out,k = torch.empty(len(x), 3, *self.size, device=x.device), len(x) if x.is_cuda else 16
+        for part in (slice(i, i+k) for i in range(0, len(x), k)):
+            _step(x[part], sent[0][part], [o[part] for o in sent[1:]], self.size[0], self.stats, out[part])
+        return TensorImage(out)
 
 # %% ../nbs/08_speed.ipynb #d0f62b5e
 @patch
