@@ -168,9 +168,12 @@ def squares(self:Store,
         o[:] = pic[at:at+P] if len(pic) > P else pic[:,at:at+P]
     return torch.from_numpy(out).permute(0, 3, 1, 2)
 
-# %% ../nbs/08_speed.ipynb #4c1d1cd1
-def _sent(x, device): return (x.contiguous().pin_memory() if torch.device(device).type == 'cuda' else x).to(device, non_blocking=True)
+# %% ../nbs/08_speed.ipynb #633eeebb
+def _sent(x, device):
+    "`x` on its way to `device`, without waiting for it"
+    return (x.contiguous().pin_memory() if torch.device(device).type == 'cuda' else x).to(device, non_blocking=True)
 
+# %% ../nbs/08_speed.ipynb #4c1d1cd1
 class CudaStore:
     "A `Store` whose bytes lie in the memory of `device`; `squares` as there"
     def __init__(self,
