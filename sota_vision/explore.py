@@ -266,7 +266,7 @@ _techniques = {     # name → how its comparison begins, and the arm
     'mixup': ('05: mixup, 5 epochs', 'mixup'),
     'mixup, 15 epochs': ('05: mixup, 15 epochs', 'mixup'),
     'label smoothing': ('06: Label smoothing, clean labels', 'ε = 0.1'),
-    'smoothing, noisy labels': ('06: Label smoothing, half', 'ε = 0.1'),
+    'smoothing if noisy': ('06: Label smoothing, half', 'ε = 0.1'),
     'all that help': ('07: each knob alone', 'best')}
 
 def explore_results(
