@@ -46,7 +46,7 @@ wheel-check: $(ENV)   ## install the wheel beside the newest fastai, import it, 
 	$(BIN)/python tests/wheel_check.py
 
 pytest: $(ENV)        ## exports, notebooks and README agree, floors hold, and all other tests
-	$(BIN)/python -m pytest -rs -n 2 --dist loadfile tests
+	$(BIN)/python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder tests
 
 readme: $(ENV)        ## make README.md from nbs/index.ipynb
 	$(BIN)/python tools/readme.py
