@@ -37,7 +37,7 @@ test nbdev-test wheel-check pytest: export SOTA_VISION_PROFILE := tiny
 test nbdev-test wheel-check pytest: export SOTA_VISION_DATA :=
 test: nbdev-test wheel-check pytest   ## the three below, on a small drawn sample
 
-nbdev-test: export OMP_NUM_THREADS := 1
+nbdev-test pytest: export OMP_NUM_THREADS := 1
 nbdev-test: export SOTA_VISION_PROFILE := quick
 nbdev-test: $(ENV)    ## run every notebook and the tests in it
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
