@@ -115,7 +115,7 @@ def _asked(args, tmp):
 
 def _to_file(name):
     "Can a result be written to `name`? Better said before it is measured"
-    if name and not Path(name).absolute().parent.is_dir(): raise ValueError(f'no folder {Path(name).absolute().parent} for {Path(name).name}: make it, or name another file')
+    if name and not Path(name).parent.is_dir(): raise ValueError(f'no folder {Path(name).parent} for {Path(name).name}: make it, or name another file')
     if name and Path(name).is_dir(): raise ValueError(f'{name} is a folder: name a file in it')
 
 # %% ../nbs/workshop/cli.ipynb #58ae9c04
