@@ -51,5 +51,5 @@ pytest: $(ENV)        ## exports, notebooks and README agree, floors hold, and a
 readme: $(ENV)        ## make README.md from nbs/index.ipynb
 	$(BIN)/python tools/readme.py
 
-clean:        ## remove the environment and everything made
-	rm -rf .venv build dist executed runs *.egg-info .pytest_cache .hypothesis
+clean:        ## remove the environment and everything made, but not your runs
+	rm -rf .venv build dist executed *.egg-info .pytest_cache .hypothesis

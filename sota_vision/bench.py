@@ -9,7 +9,7 @@ __all__ = ['parts', 'plain', 'quick', 'turns', 'take_turns', 'ratios', 'Bench', 
 
 # %% ../nbs/workshop/bench.ipynb #b020e06e
 import argparse, ctypes, gc, itertools, json, os, shutil, tempfile, threading, time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from statistics import median
@@ -20,9 +20,9 @@ from fastai.vision.all import *
 from fastai.callback.training import ShortEpochCallback
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
-from .imagenette import data_path, get_dls, get_files, label_of
+from .imagenette import get_dls, get_files, label_of
 from .ondevice import Augment, DataWait, StoreDL, make_store, placed, store_dls
-from .recipe import Recipe, learner, provenance, recipe
+from .recipe import Recipe, learner, provenance
 from .training import make_learner
 from .tta import tta
 
@@ -243,7 +243,9 @@ def clock(
     device  # Where the batches are
 ) -> float: # Seconds
     "The time when `device` has done all that was ordered"
-    if torch.device(device).type == 'cuda': torch.cuda.synchronize(device)
+    kind = torch.device(device).type
+    if kind == 'cuda': torch.cuda.synchronize(device)
+    if kind == 'mps': torch.mps.synchronize()
     return time.perf_counter()
 
 def throughput(
@@ -262,13 +264,16 @@ def throughput(
 # %% ../nbs/workshop/bench.ipynb #b3461cb1
 def _rate(dl, device, batches): return dict(value=throughput(dl, device, batches), unit='images/s')
 
-def _cold(dl, rec, folder):
+def _new_folder(tmp): return tempfile.TemporaryDirectory(dir=tmp, prefix='new-', ignore_cleanup_errors=True)
+
+def _cold(dl, rec, tmp):
     "A store made anew, and one epoch from it"
-    start = clock(dl.device)
-    new = _store_dl(dl, rec, make_store(list(dl.items), rec.presize, True, folder, False))
-    n = sum(len(b[0]) for b in new)
-    seconds = clock(dl.device)-start
-    shutil.rmtree(folder)
+    with _new_folder(tmp) as folder:
+        start = clock(dl.device)
+        new = _store_dl(dl, rec, make_store(list(dl.items), rec.presize, True, folder, False))
+        n = sum(len(b[0]) for b in new)
+        seconds = clock(dl.device)-start
+        del new; gc.collect()   # Windows deletes no file that somebody still reads
     return dict(value=n/seconds, unit='images/s', note='store made, then one epoch')
 
 # %% ../nbs/workshop/bench.ipynb #9bec1449
@@ -284,23 +289,13 @@ def loader_peers(
     dls = {plain: dl, 'torchvision v2': torch_dl(rec, path, cuda), 'timm': timm_dl(rec, path, cuda), 'ours, warm': _store_dl(dl, rec, store)}
     for o in dls.values(): o and throughput(o, dl.device, 2)
     peers = {k: o and partial(_rate, o, dl.device, batches) for k,o in dls.items()}
-    return peers | {'ours, cold': partial(_cold, dl, rec, tmp/'cold')}
+    return peers | {'ours, cold': partial(_cold, dl, rec, tmp)}
 
 # %% ../nbs/workshop/bench.ipynb #dff63ea5
 def _plain_learner(rec, path):
     "What a fastai user would write"
     dls = get_dls(rec.bs, rec.size, path, presize=rec.presize, min_scale=rec.min_scale, workers=_workers())
     return make_learner(dls, rec.arch, wd=rec.wd, cbs=DataWait())
-
-@contextmanager
-def _cache_in(folder):
-    "Keep what is cached meanwhile, stores among it, in `folder`"
-    old = os.environ.get('XDG_CACHE_HOME')
-    os.environ['XDG_CACHE_HOME'] = str(folder)
-    try: yield
-    finally:
-        if old is None: del os.environ['XDG_CACHE_HOME']
-        else: os.environ['XDG_CACHE_HOME'] = old
 
 # %% ../nbs/workshop/bench.ipynb #8e8c851b
 def _epoch(learn, lr):
@@ -318,9 +313,7 @@ def epoch_peers(
 ) -> dict:          # Name → function that measures once
     "An epoch of training and validation, plain and as `rec` says"
     set_seed(0)
-    with _cache_in(tmp):
-        store_dls(rec.bs, rec.size, path, presize=rec.presize, bar=False)   # made here, without a bar; `learner` finds it
-        learns = {plain: _plain_learner(rec, path), 'ours': learner(rec, path)}
+    learns = {plain: _plain_learner(rec, path), 'ours': learner(rec, path, False, tmp/'stores')}
     if torch.device(learns[plain].dls.device).type == 'cuda': learns[plain].to_fp16()
     for o in learns.values():
         with o.no_bar(), o.no_logging(), o.added_cbs(ShortEpochCallback(2/len(o.dls.train))): o.fit(1, rec.lr)
@@ -408,17 +401,19 @@ class PeakMemory:
 # %% ../nbs/workshop/bench.ipynb #d6b96ebc
 def _mb(b): return f'{b/1e6:,.1f} MB'
 
-def _grow(dl, rec, folder, batches):
+def _grow(dl, rec, tmp, batches):
     "A store made anew and some batches from it: seconds, bytes predicted and there, memory, images a second"
-    with PeakMemory() as peak:
-        start = clock(dl.device)
-        store = make_store(list(dl.items), rec.presize, True, folder, False)
-        seconds = clock(dl.device)-start
-        rate = throughput(_store_dl(dl, rec, store), dl.device, batches)
-    there = dict(build=seconds, predicted=store_bytes(dl.items, rec.presize, True), stored=sum(o.stat().st_size for o in folder.rglob('pixels')), memory=peak.bytes)
-    shutil.rmtree(folder)
+    with _new_folder(tmp) as folder:
+        with PeakMemory() as peak:
+            start = clock(dl.device)
+            store = make_store(list(dl.items), rec.presize, True, folder, False)
+            seconds = clock(dl.device)-start
+            rate = throughput(_store_dl(dl, rec, store), dl.device, batches)
+        stored = sum(o.stat().st_size for o in Path(folder).rglob('pixels'))
+        del store; gc.collect()
+    there = dict(build=seconds, predicted=store_bytes(dl.items, rec.presize, True), stored=stored, memory=peak.bytes)
     memory = '' if peak.bytes is None else f', memory +{_mb(peak.bytes)}'
-    return dict(value=rate, unit='images/s', note=f'made in {seconds:.2g} s, {_mb(there["stored"])} ({_mb(there["predicted"])} predicted){memory}') | there
+    return dict(value=rate, unit='images/s', note=f'made in {seconds:.2g} s, {_mb(stored)} ({_mb(there["predicted"])} predicted){memory}') | there
 
 # %% ../nbs/workshop/bench.ipynb #734ed9b0
 def grown(
@@ -449,7 +444,7 @@ def growth_peers(
     "Plain fastai's loader and ours from a new store, at one size and number of pictures"
     dl = _fastai_dl(rec, path)
     def theirs(): return _rate(dl, dl.device, batches) | what
-    def ours(): return _grow(dl, rec, tmp/'growing', batches) | what
+    def ours(): return _grow(dl, rec, tmp, batches) | what
     return {plain: theirs, 'ours, warm': ours}
 
 # %% ../nbs/workshop/bench.ipynb #f9c8681e
@@ -463,8 +458,11 @@ def _measure_growth(rec, path, tmp, o):
 _measures = dict(loaders=_measure_loaders, epoch=_measure_epoch, tta=_measure_tta, growth=_measure_growth)
 
 # %% ../nbs/workshop/bench.ipynb #69f24e6e
+_options = dict(rounds=3, batches=60, views_of=320, base=500, times=(1,2,4), sizes=(64,96,128,160,192,224))
+
 def _check(rec, path, only, o):
     "What can be said before anything is measured"
+    if unknown := [k for k in o if k not in _options]: raise ValueError(f"no option called {', '.join(unknown)}: there are {', '.join(_options)}")
     if unknown := [p for p in only if p not in parts]: raise ValueError(f"parts={unknown[0]!r}: choose from {', '.join(parts)}")
     for k in ('rounds', 'base', 'views_of'):
         if o[k] < 1: raise ValueError(f'{k}={o[k]}: it must be 1 or more')
@@ -479,9 +477,9 @@ def bench(
     only:list=parts,    # Which of `parts`
     say=noop,           # Called with a sentence before each round
     **options           # `rounds` (3), `batches` of a loader's turn (60), `views_of` so many pictures (320); for growth `base` pictures (500), `times`, `sizes`
-) -> Bench:             # Every turn; `ValueError` for a value that cannot be
+) -> Bench:             # Every turn; `ValueError` for an option or a value that cannot be
     "Measure what `only` names, every peer once a round"
-    o = dict(rounds=3, batches=60, views_of=320, base=500, times=(1,2,4), sizes=(64,96,128,160,192,224)) | options
+    o = _options | options
     _check(rec, path, only, o)
     o['base'] = max(1, min(o['base'], len(get_files(path)[0])//max(o['times'])))
     about = dict(recipe=asdict(rec), options=o, workers=_workers()) | provenance(path, default_device())

@@ -276,14 +276,14 @@ def _hit(r):
 # %% ../nbs/workshop/guess.ipynb #e95d37cf
 def guess_table(
     guesses:dict=None   # Records by name; None: `read_guesses()`
-) -> pd.DataFrame:      # A row per guess: question, guess, result, hit
+) -> pd.DataFrame:      # A row per guess: name, question, guess, result, hit
     "Every guess beside its result"
     rows,says = [],{True: 'yes', False: 'no', None: 'not counted'}
-    for r in (read_guesses() if guesses is None else guesses).values():
+    for name,r in (read_guesses() if guesses is None else guesses).items():
         value = r.get('result', 'not run yet')
         value = value if isinstance(value, str) else _number(value)+_unit(r.get('unit'))
-        rows.append({'question': r['question'], 'guess': in_words(r), 'result': value, 'hit': says[_hit(r)]})
-    return pd.DataFrame(rows, columns=['question', 'guess', 'result', 'hit'])
+        rows.append({'name': name, 'question': r['question'], 'guess': in_words(r), 'result': value, 'hit': says[_hit(r)]})
+    return pd.DataFrame(rows, columns=['name', 'question', 'guess', 'result', 'hit'])
 
 # %% ../nbs/workshop/guess.ipynb #7ed16577
 def calibration(
@@ -296,10 +296,10 @@ def calibration(
     if not hits: return dict(hits=0, of=0, share=math.nan, low=math.nan, high=math.nan, says='Nothing to count yet.')
     low,high = binomtest(sum(hits), len(hits)).proportion_ci(method='wilson')
     says = ('your intervals are too narrow: you are surer than you should be' if high < claimed else
-            'your intervals are wider than they need be' if low > claimed else 'which agrees with what you claimed, as far as so few can tell')
+            'your intervals are wider than they need be' if low > claimed else 'this agrees with what you claimed, as far as so few can tell')
     share = sum(hits)/len(hits)
     return dict(hits=sum(hits), of=len(hits), share=share, low=low, high=high,
-                says=f'{sum(hits)} of {len(hits)} intervals held ({share:.0%}; {claimed:.0%} claimed): {says}.')
+                says=f'{sum(hits)} of {len(hits)} intervals held ({100*share:.0f} %; {100*claimed:.0f} % claimed): {says}.')
 
 # %% ../nbs/workshop/guess.ipynb #34749120
 def plot_guesses(

@@ -8,7 +8,7 @@ __all__ = ['class_names', 'variants', 'class_name', 'label_of', 'download', 'val
            'pixel_error', 'plot_presizing', 'data_block', 'get_dls']
 
 # %% ../nbs/00_imagenette.ipynb #e5bad303
-import gzip, os, tarfile, tempfile, zlib
+import errno, gzip, os, tarfile, tempfile, zlib
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
@@ -21,13 +21,10 @@ from fastai.data.external import URLs, fastai_path
 from fastai.vision.all import *
 from fastprogress.fastprogress import progress_bar
 from .profile import profile
-from .sketchnette import sketchnette
+from .sketchnette import sketch_classes, sketchnette
 
 # %% ../nbs/00_imagenette.ipynb #f3cf6b88
-class_names = dict(
-    n01440764='tench', n02102040='English springer', n02979186='cassette player', n03000684='chain saw',
-    n03028079='church', n03394916='French horn', n03417042='garbage truck', n03425413='gas pump',
-    n03445777='golf ball', n03888257='parachute')
+class_names = sketch_classes
 
 # %% ../nbs/00_imagenette.ipynb #251bb7d0
 def class_name(
@@ -47,23 +44,33 @@ def label_of(
 variants = {160: URLs.IMAGENETTE_160, 320: URLs.IMAGENETTE_320, 500: URLs.IMAGENETTE}
 
 # %% ../nbs/00_imagenette.ipynb #2100f168
-def _stream(url, dest):
-    "Copy what `url` holds to the file `dest`, a MiB at a time, with a progress bar"
-    with urlopen(url, timeout=60) as source, open(dest, 'wb') as f:
-        size = int(source.headers['Content-Length'] or 0)
-        bar = progress_bar([], total=size or 'noinfer')
-        bar.update(0)
-        while block := source.read(2**20): f.write(block); bar.update(f.tell())
-    if dest.stat().st_size < size: raise OSError('the connection ended too early')
-
-# %% ../nbs/00_imagenette.ipynb #fdaf00a2
-def _fetch(url, dest):
-    "Download `url` to the file `dest`; one sentence in an `OSError` if that fails"
+def _blocks(url):
+    "Yield how many bytes `url` says it holds (0: it does not say), then the bytes, a MiB at a time; one sentence in an `OSError` if that fails"
     way_on = 'or go on with the drawn sample (SOTA_VISION_PROFILE=tiny)'
-    try: _stream(url, dest)
+    try:
+        with urlopen(url, timeout=60) as source:
+            yield (left := int(source.headers['Content-Length'] or 0))
+            while block := source.read(2**20): left -= len(block); yield block
+            if left > 0: raise OSError('the connection ended too early')
     except HTTPError as e: raise OSError(f'the server answered {e.code} for {url}: check the address, {way_on}') from None
     except (OSError, HTTPException) as e:
         raise OSError(f'could not download {url} ({getattr(e, "reason", None) or e}): check the network, {way_on}') from None
+
+# %% ../nbs/00_imagenette.ipynb #fdaf00a2
+def _fetch(url, dest):
+    "Download `url` to the file `dest`, with a progress bar"
+    blocks = _blocks(url)
+    bar = progress_bar([], total=next(blocks) or 'noinfer')
+    bar.update(0)
+    with open(dest, 'wb') as f:
+        for block in blocks: f.write(block); bar.update(f.tell())
+
+def _local(e, folder, check):
+    "What the error `e` of this computer means for a download into `folder`, in a sentence"
+    if e.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return f'could not write to {folder} ({e.strerror}): see that you may write there, or name another folder (argument or FASTAI_HOME)'
+    need = f': the archive and what is in it take about {2*check[0]:,} bytes' if check else ''
+    return f'the disk of {folder} is full{need}; make room there, or name another folder (argument or FASTAI_HOME)'
 
 # %% ../nbs/00_imagenette.ipynb #08be968d
 def _unpack(arch, folder, url):
@@ -80,6 +87,23 @@ def _unpack(arch, folder, url):
         raise ValueError(f'the archive from {url} is damaged or cut short: try the download again') from None
 
 # %% ../nbs/00_imagenette.ipynb #2805d131
+def _arrived(url, tmp, name, check):
+    "The folder `name` out of the archive at `url`, unpacked in the folder `tmp`"
+    arch,unpacked = tmp/'archive', tmp/'unpacked'
+    _fetch(url, arch)
+    if check and (got := path_stats(arch)) != tuple(check):
+        raise ValueError(f'the archive from {url} is not the expected one ({got[0]:,} bytes, md5 {got[1]}; wanted {check[0]:,} and {check[1]}): try again')
+    _unpack(arch, unpacked, url)
+    if not (unpacked/name).is_dir(): raise ValueError(f'the archive from {url} holds no folder called {name}: check the address')
+    return unpacked/name
+
+def _settle(made, target):
+    "Move the folder `made` to `target`, unless somebody else put one there meanwhile"
+    try: made.replace(target)
+    except OSError:
+        if not target.is_dir(): raise
+
+# %% ../nbs/00_imagenette.ipynb #93d7a1f8
 def download(
     url:str,            # Address of a `.tgz` that holds one folder, called like the archive
     folder:Path=None,   # Where that folder shall lie; None: fastai's own data folder
@@ -90,15 +114,12 @@ def download(
     target = folder/Path(url).name.removesuffix('.tgz')
     if target.exists(): return target
     check = check or read_checks(checks_module(fastai.data)).get(url)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix='.download-') as tmp:
-        arch,unpacked = Path(tmp)/'archive', Path(tmp)/'unpacked'
-        _fetch(url, arch)
-        if check and (got := path_stats(arch)) != tuple(check):
-            raise ValueError(f'the archive from {url} is not the expected one ({got[0]:,} bytes, md5 {got[1]}; wanted {check[0]:,} and {check[1]}): try again')
-        _unpack(arch, unpacked, url)
-        if not (unpacked/target.name).is_dir(): raise ValueError(f'the archive from {url} holds no folder called {target.name}: check the address')
-        (unpacked/target.name).replace(target)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix='.download-') as tmp: _settle(_arrived(url, Path(tmp), target.name, check), target)
+    except OSError as e:
+        if e.errno is None: raise   # a sentence already
+        raise OSError(_local(e, folder, check)) from None
     return target
 
 # %% ../nbs/00_imagenette.ipynb #bd85871c
@@ -114,13 +135,21 @@ def valid_folder(
     raise ValueError(f'{path} has train/ but no val/: put the pictures that must never train into {path}/val, a folder per class')
 
 # %% ../nbs/00_imagenette.ipynb #ddaa7d87
+def _inside(folder):
+    "Names of the folders and of the pictures right in `folder`, sorted, without those that a dot hides"
+    with os.scandir(folder) as found: seen = sorted((o.name, o.is_dir()) for o in found if o.name[0] != '.')
+    return [o for o,is_dir in seen if is_dir], [o for o,is_dir in seen if not is_dir and os.path.splitext(o)[1].lower() in image_extensions]
+
 def _classes(path):
-    "Names of the class folders in `path`, each seen to hold a picture"
-    folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith('.'))
-    for p in folders:
-        if not any(f.suffix.lower() in image_extensions for f in p.iterdir()):
-            raise ValueError(f'class folder {p} holds no pictures: add some, or remove the folder')
-    return [p.name for p in folders]
+    "Names of the class folders in `path`, each seen to hold pictures and no folder of them; no picture lies beside them"
+    names,loose = _inside(path)
+    for p in (path/o for o in names):
+        below,pictures = _inside(p)
+        if deep := [f for o in below for f in get_image_files(p/o)]:
+            raise ValueError(f'pictures in {min(deep).parent} lie too deep: move them up into {p}, or the folder out of {path}')
+        if not pictures: raise ValueError(f'class folder {p} holds no pictures: add some, or remove the folder')
+    if names and loose: raise ValueError(f'{path/loose[0]} lies beside the class folders: move it into one of them, or out of {path}')
+    return names
 
 # %% ../nbs/00_imagenette.ipynb #3230df3b
 def check_data(
@@ -146,24 +175,26 @@ def _imagenette(side):
 
 # %% ../nbs/00_imagenette.ipynb #b4b781bd
 def data_path(
-    data:Path=None,  # Folder with `train/` and `val/`; None: look for it
-    prof=None        # A `Profile` or its name; None: `profile()`
-) -> Path:           # That folder, checked; a sentence in a `FileNotFoundError`, `ValueError` or `OSError` if there is none
+    data:Path=None,     # Folder with `train/` and `val/`; None: look for it
+    prof=None,          # A `Profile` or its name; None: `profile()`
+    presize:int=None    # Side to which pictures will be resized, in pixels, so that Imagenette is fetched at least as large, if it can be; None: the profile's
+) -> Path:              # That folder, checked; a sentence in a `FileNotFoundError`, `ValueError` or `OSError` if there is none
     "Where the pictures are: `data`, else (tiny) the drawn sample, else `SOTA_VISION_DATA`, else what fastai has, else a download"
     prof = profile(prof) if prof is None or isinstance(prof, str) else prof
     if data: return check_data(data)
     if prof.data == 'sketchnette': return sketchnette(prof.n_train, prof.n_valid)
     if os.environ.get('SOTA_VISION_DATA'): return check_data(os.environ['SOTA_VISION_DATA'])
-    return check_data(_imagenette(prof.presize))
+    return check_data(_imagenette(ifnone(presize, prof.presize)))
 
 # %% ../nbs/00_imagenette.ipynb #3c9b5e87
 def get_files(
     path:Path,          # Folder with `train/` and `val/`
     classes:list=None   # Keep only these classes (in words); None: all
 ) -> tuple:             # (training files, validation files): two `L` of `Path`, sorted; a `ValueError` for an unknown class
-    "Files of the fixed split that the folders of `path` make"
+    "Files of the fixed split that the folders of `path` make: `train/<class>/<file>` and `val/<class>/<file>`"
     path = Path(path)
-    train,valid = (get_image_files(path/sub).sorted() for sub in ('train', valid_folder(path)))
+    def listed(folder): return L(p/f for p in [folder/o for o in _inside(folder)[0]] for f in _inside(p)[1])
+    valid,train = listed(path/valid_folder(path)), listed(path/'train')
     if classes is None: return train, valid
     if unknown := sorted(set(classes)-set(train.map(label_of))): raise ValueError(f'no class called {unknown[0]!r} in {path/"train"}')
     return tuple(L(f for f in files if label_of(f) in classes) for files in (train, valid))
@@ -304,7 +335,7 @@ def get_dls(
     presize = ifnone(presize, max(prof.presize, size))
     above_0(bs=bs, size=size, presize=presize, min_scale=min_scale)
     if presize < size: raise ValueError(f'presize={presize} is below size={size}: resize to something larger first, or crops are blown up')
-    path = data_path(path)
+    path = data_path(path, prof, presize)
     if bs > (n := len(get_files(path, classes)[0])):
         raise ValueError(f'bs={bs} is more than the {n} training pictures in {path}: take a smaller batch')
     return data_block(size, presize, min_scale, stats, aug, classes).dataloaders(path, bs=bs, num_workers=workers, **kwargs)

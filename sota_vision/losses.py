@@ -245,11 +245,11 @@ def plot_label_smoothing(
     said = F.pad(torch.tensor([float(gap)]), (0,n-1)).softmax(0)[:2]
     fig,axs = plt.subplots(1, 3, figsize=(9.5, 3.2), layout='constrained', width_ratios=(1,1.3,1))
     for off,vals,color,label in ((-.2,asked,_blue,'asked for'), (.2,said,_orange,'said by the net')):
-        axs[0].bar_label(axs[0].bar(np.arange(2)+off, vals, .4, color=color, label=label), fmt='%.3g', fontsize=8)
+        axs[0].bar_label(axs[0].bar(np.arange(2)+off, vals, .4, color=color, label=label), fmt='%.2g', fontsize=8)
     axs[0].set_xticks(range(2), ['right class', f'each of\n{n-1} other{"s"*(n>2)}'])
     too = 'too sure' if gap > best else 'not sure enough'
-    axs[0].set(title=f'gap {gap:g}: {too}', ylabel='probability', ylim=(0, 1.12))
-    axs[0].legend()
+    axs[0].set(title=f'gap {gap:g}: {too}', ylabel='probability', ylim=(0, 1.4))
+    axs[0].legend(loc='upper right', fontsize=8)
     _draw_loss(axs[1], eps, n, gap)
     _draw_pull(axs[2], eps, n, gap)
     return fig

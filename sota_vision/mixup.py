@@ -158,7 +158,7 @@ class Mixing(Callback):
     def before_batch(self):
         "Draw weights and partners, then mix inputs and targets"
         n,device = len(self.xb[0]), self.xb[0].device
-        lam,perm = self.draw(n).to(device), torch.randperm(n).to(device)
+        lam,perm = (o.to(device, non_blocking=device.type == 'cuda') for o in (self.draw(n), torch.randperm(n)))
         self.learn.xb,lam = self.blend_inputs(lam, perm)
         self._blend_targets(lam, perm)
 

@@ -48,7 +48,8 @@ def _histograms(ax, y):
         v = y[:,c].flatten()
         ax.hist(v.numpy(), 60, histtype='step', color=color, ls=style, lw=1.8, label=f'{name}: {v.mean():.2f} ± {v.std():.2f}')
     ax.set(xlabel='value of a pixel', ylabel='pixels')
-    ax.legend(fontsize=9)
+    ax.margins(y=.45)
+    ax.legend(fontsize=9, loc='upper right')
 
 def _normed(x, mean, std):
     "`x` less `mean`, divided by `std`, or `ValueError`"
@@ -144,4 +145,4 @@ def with_stats(
     "`net` with the statistics of `dls` built in; `ValueError` if `check_normalized` finds fault with `dls`"
     norm = check_normalized(dls)
     layer = NormalizeLayer(norm.mean.flatten().tolist(), norm.std.flatten().tolist())
-    return nn.Sequential(layer.to(norm.mean.device), net)
+    return nn.Sequential(layer.to(next(net.parameters(), norm.mean).device), net)

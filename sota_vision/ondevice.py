@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['presized', 'Store', 'store_name', 'make_store', 'CudaStore', 'draw_maps', 'look_up', 'plot_interpolations',
            'draw_light', 'Augment', 'Normalized', 'StoreDL', 'placed', 'store_dls', 'native_bf16', 'Autocast',
-           'FusedAdam', 'NoSync', 'DataWait']
+           'FusedAdam', 'NoSync', 'fast_cbs', 'DataWait']
 
 # %% ../nbs/08_speed.ipynb #ddb06372
-import hashlib, os, shutil, tempfile, warnings
+import hashlib, os, re, shutil, struct, tempfile, warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
@@ -21,7 +21,7 @@ from fastai.callback.channelslast import ChannelsLast
 from fastai.optimizer import pytorch_hp_map
 from fastprogress.fastprogress import progress_bar
 from .profile import profile
-from .imagenette import above_0, data_block, data_path, get_dls, get_files, middle_square, turn_zoom
+from .imagenette import above_0, get_dls, middle_square, turn_zoom
 
 # %% ../nbs/08_speed.ipynb #8a813cc2
 def _whole(im, presize):
@@ -51,7 +51,8 @@ def presized(
         with Image.open(file) as im:
             if draft: im.draft('RGB', (presize, presize))
             im = im.convert('RGB')
-    except OSError as e: raise ValueError(f'{file} cannot be read as a picture ({e}): mend it or take it out') from None
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as e:
+        raise ValueError(f'{file} cannot be read as a picture ({e}): mend it or take it out') from None
     if draft: return _whole(im, presize)
     parts,begin = _strips(im, presize)
     return np.concatenate(parts, axis=0 if im.height > im.width else 1), begin
@@ -69,7 +70,7 @@ class Store:
         self.shapes,self.begins = table[:,:2], table[:,2]
         sizes = 3*self.shapes.prod(1)
         self.offsets = sizes.cumsum()-sizes
-        if sizes.sum() != pixels.size: raise ValueError(f'the store holds {pixels.size:,} bytes, its table says {sizes.sum():,}: delete it, it will be made anew')
+        if sizes.sum() != pixels.size: raise ValueError(f'pixels hold {pixels.size:,} bytes, their table says {sizes.sum():,}: give those that belong together')
 
     def __len__(self): return len(self.rows)
     def __getitem__(self, i):
@@ -93,11 +94,23 @@ def store_name(
     return f'{Path(files[0]).absolute().parents[2].name}-{presize}px-{which.hexdigest()[:12]}-{state.hexdigest()[:12]}'
 
 # %% ../nbs/08_speed.ipynb #3df0df05
+_part = '.part-of-a-store-'
+
+def _is_store(o): return re.fullmatch(r'.+-\d+px-[0-9a-f]{12}-[0-9a-f]{12}', o.name) and {f.name for f in o.iterdir()} <= {'pixels', 'table.npy'}
+def _older(o, hours): return o.stat().st_mtime < time.time()-3600*hours
+
+def _remove(folder):
+    "Remove a store: first its name, so that nobody opens half of it"
+    gone = folder.with_name(f'{_part}{folder.name}-{os.getpid()}')
+    with suppress(OSError): folder.replace(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
 def _sweep(folder, name):
     "Remove stores of the same files in an earlier state, those that nobody opened for a month, and what a killed process left an hour ago or earlier"
-    stale = [o for o in folder.glob(name.rpartition('-')[0]+'-*') if o.name != name]
-    old = [o for pattern,hours in (('*', 30*24), ('.part-*', 1)) for o in folder.glob(pattern) if o.stat().st_mtime < time.time()-3600*hours]
-    for o in stale+old: shutil.rmtree(o, ignore_errors=True)
+    for o in list(folder.iterdir()):
+        with suppress(OSError):     # somebody else was faster
+            if o.name.startswith(_part): _older(o, 1) and shutil.rmtree(o, ignore_errors=True)
+            elif _is_store(o) and o.name != name and (o.name.startswith(name.rpartition('-')[0]+'-') or _older(o, 30*24)): _remove(o)
 
 def _decode(files, presize, draft, bar):
     "Yield what `presized` gives for each of `files`, in order, several at work at once and not many ahead"
@@ -114,8 +127,11 @@ def _write(files, presize, draft, bar, folder):
     np.save(folder/'table.npy', np.array(table, np.int64))
 
 def _open(files, presize, folder):
+    "The store in `folder`; None if there is none, or if it is damaged, and then it is removed"
+    if not folder.exists(): return None
     with suppress(OSError): os.utime(folder)    # somebody still wants it
-    return Store(files, presize, np.memmap(folder/'pixels', np.uint8, 'r'), np.load(folder/'table.npy'))
+    try: return Store(files, presize, np.memmap(folder/'pixels', np.uint8, 'r'), np.load(folder/'table.npy'))
+    except (OSError, ValueError, EOFError, IndexError): _remove(folder)
 
 def _held(files, presize, draft, bar):
     "A store in memory"
@@ -127,7 +143,7 @@ def _keep(files, presize, draft, bar, final):
     "Make the store of `files` in a folder beside `final` and move it there when it is whole"
     final.parent.mkdir(parents=True, exist_ok=True)
     _sweep(final.parent, final.name)
-    with tempfile.TemporaryDirectory(dir=final.parent, prefix='.part-', ignore_cleanup_errors=True) as tmp:
+    with tempfile.TemporaryDirectory(dir=final.parent, prefix=_part, ignore_cleanup_errors=True) as tmp:
         made = Path(tmp)/'store'
         made.mkdir()
         _write(files, presize, draft, bar, made)
@@ -146,32 +162,36 @@ def make_store(
     if not len(files): raise ValueError('no pictures to store: give a list of files')
     folder = Path(folder or xdg_cache_home()/'sota_vision'/'stores')
     final = folder/store_name(files, presize, draft)
-    if final.exists(): return _open(files, presize, final)
+    if store := _open(files, presize, final): return store
+    why = 'they cannot be read back'
     try: _keep(files, presize, draft, bar, final)
-    except OSError as e:
-        if not final.exists():
-            warnings.warn(f'cannot keep the decoded pictures in {folder} ({e.strerror or e}): they stay in memory and will be decoded again next time')
-            return _held(files, presize, draft, bar)
-    return _open(files, presize, final)
+    except OSError as e: why = e.strerror or e
+    if store := _open(files, presize, final): return store
+    warnings.warn(f'cannot keep the decoded pictures in {folder} ({why}): they stay in memory and will be decoded again next time')
+    return _held(files, presize, draft, bar)
 
 # %% ../nbs/08_speed.ipynb #8a62898f
+def _places(store, rows, rand):
+    "Where the square of each picture in `rows` begins on its longer side: anywhere, or where validation cuts it"
+    if not rand: return store.begins[rows]
+    return (torch.rand(len(rows)).numpy()*(store.shapes[rows].max(1)-store.presize+1)).astype(np.int64)
+
 @patch
 def squares(self:Store,
     rows:list,          # Which pictures: positions in the store
     rand:bool=False     # A random place along the longer side? Else the middle
 ) -> Tensor:            # (n, 3, presize, presize) uint8, a view of (n, presize, presize, 3)
-    "A square of each of the pictures in `rows`; the places come from Python's `random`"
+    "A square of each of the pictures in `rows`; the places come from torch's random numbers"
     P,out = self.presize, np.empty((len(rows), self.presize, self.presize, 3), np.uint8)
-    for o,i in zip(out, rows):
-        pic,at = self[i], self.begins[i]
-        if rand: at = random.randint(0, max(pic.shape[:2])-P)
+    for o,i,at in zip(out, rows, _places(self, rows, rand)):
+        pic = self[i]
         o[:] = pic[at:at+P] if len(pic) > P else pic[:,at:at+P]
     return torch.from_numpy(out).permute(0, 3, 1, 2)
 
 # %% ../nbs/08_speed.ipynb #633eeebb
 def _sent(x, device):
-    "`x` on its way to `device`, without waiting for it"
-    return (x.contiguous().pin_memory() if torch.device(device).type == 'cuda' else x).to(device, non_blocking=True)
+    "`x` on its way to `device`; where that is a GPU of CUDA, without waiting for it"
+    return x.contiguous().pin_memory().to(device, non_blocking=True) if torch.device(device).type == 'cuda' else x.to(device)
 
 # %% ../nbs/08_speed.ipynb #4c1d1cd1
 class CudaStore:
@@ -181,8 +201,9 @@ class CudaStore:
         device          # Where to
     ):
         self.rows,self.presize,self.device = store.rows, store.presize, device
+        self.shapes,self.begins = store.shapes, store.begins
         self.pixels = torch.from_numpy(np.array(store.pixels)).to(device).view(-1, 3)
-        self.table = torch.from_numpy(np.stack([store.offsets//3, store.shapes[:,0], store.shapes[:,1], store.begins], 1)).to(device)
+        self.table = torch.from_numpy(np.column_stack([store.offsets//3, store.shapes])).to(device)
 
     def __len__(self): return len(self.rows)
 
@@ -190,10 +211,10 @@ class CudaStore:
         rows:list,      # Which pictures: positions in the store
         rand:bool=False # A random place along the longer side? Else the middle
     ) -> Tensor:        # (n, 3, presize, presize) uint8 on the device
-        "A square of each of the pictures in `rows`; the places come from torch's random numbers"
-        P,rows = self.presize, torch.as_tensor(rows)
-        start,h,w,at = self.table[_sent(rows, self.device)].unbind(1)
-        if rand: at = (torch.rand(len(rows), device=self.device)*(torch.maximum(h, w)-P+1)).long()
+        "The squares that the `Store` would give, drawn on the CPU and cut on the device"
+        P,at = self.presize, _places(self, rows, rand)
+        rows,at = _sent(torch.from_numpy(np.stack([rows, at])), self.device)
+        start,h,w = self.table[rows].unbind(1)
         first = start + at*torch.where(h > w, w, 1)
         p = torch.arange(P, device=self.device)
         return self.pixels[first[:,None,None] + p[:,None]*w[:,None,None] + p].permute(0, 3, 1, 2)
@@ -362,8 +383,8 @@ class StoreDL(TfmdDL):
         cls=None,       # Another class of loader; None: the same
         **kwargs        # What shall be different
     ) -> TfmdDL:        # The new loader
-        "A loader like this one, for another dataset perhaps"
-        if cls is None or issubclass(cls, StoreDL): kwargs.setdefault('store', self.store)
+        "A loader like this one, for another dataset perhaps; one without pictures, as `export` makes it, needs no store"
+        if cls is None or issubclass(cls, StoreDL): kwargs.setdefault('store', self.store if dataset is None or len(dataset) else None)
         return super().new(dataset, cls, **kwargs)
 
 # %% ../nbs/08_speed.ipynb #ec364197
@@ -487,16 +508,6 @@ class FusedAdam(OptimWrapper):
             if layers: torch._foreach_mul_(layers, 1-pg['lr']*pg['decay'])
         self.opt.step()
 
-# %% ../nbs/08_speed.ipynb #b78228aa
-@patch
-def to_fast(self:Learner,
-    bf16:bool=None  # Compute in bfloat16? None: where `native_bf16` says so
-) -> Learner:       # The same learner
-    "Channels last, `FusedAdam` instead of fastai's `Adam`, and bfloat16 where the machine is built for it"
-    if self.opt_func is Adam: self.opt_func = FusedAdam
-    bf16 = native_bf16(self.dls.device) if bf16 is None else bf16
-    return self.add_cbs([ChannelsLast()] + ([Autocast()] if bf16 else []))
-
 # %% ../nbs/08_speed.ipynb #4dfa744e
 class _Summed(AvgLoss):
     "An average that stays on the device until it is asked for"
@@ -520,6 +531,7 @@ class NoSync(Callback):
     "Read losses and metrics once an epoch, so that a GPU never waits for Python to look; the bar shows no loss meanwhile"
     order = 55
     def before_fit(self):
+        self._back()    # if the last fit was interrupted
         rec = self.learn.recorder
         self.old = rec.loss,rec.smooth_loss,self.learn._metrics
         rec.loss,rec.smooth_loss = _Summed(rec.loss), _Smoothed(rec.smooth_loss.beta)
@@ -527,11 +539,34 @@ class NoSync(Callback):
         rec.smooth_loss.reset()
 
     def after_batch(self):
-        if hasattr(self.learn, 'smooth_loss'): del self.learn.smooth_loss
+        if hasattr(self.learn, 'smooth_loss') and not hasattr(self.learn, 'lr_finder'): del self.learn.smooth_loss
 
-    def after_fit(self):
+    def after_fit(self): self._back()
+
+    def _back(self):
+        if not hasattr(self, 'old'): return
         rec = self.learn.recorder
         rec.loss,rec.smooth_loss,self.learn._metrics = self.old
+        del self.old
+
+# %% ../nbs/08_speed.ipynb #b78228aa
+def fast_cbs(
+    device,         # Where the net lives
+    bf16:bool=None, # Compute in bfloat16? None: where `native_bf16` says so
+    channels_last:bool=True # The colours of a pixel side by side in memory?
+) -> list:          # Callbacks for a `Learner`
+    "How a net computes fast on `device`: memory order, short numbers, and on a GPU no look at the loss before an epoch ends"
+    bf16 = native_bf16(device) if bf16 is None else bf16
+    wanted = {ChannelsLast: channels_last, Autocast: bf16, NoSync: torch.device(device).type == 'cuda'}
+    return [cb() for cb,on in wanted.items() if on]
+
+@patch
+def to_fast(self:Learner,
+    bf16:bool=None  # Compute in bfloat16? None: where `native_bf16` says so
+) -> Learner:       # The same learner
+    "`fast_cbs`, and `FusedAdam` instead of fastai's `Adam`"
+    if self.opt_func is Adam: self.opt_func = FusedAdam
+    return self.add_cbs(fast_cbs(self.dls.device, bf16))
 
 # %% ../nbs/08_speed.ipynb #32d058c8
 class _Timed(GetAttr):

@@ -8,7 +8,6 @@ __all__ = ['profiles', 'Profile', 'profile']
 # %% ../nbs/workshop/profile.ipynb #dcbe7d64
 import os
 from dataclasses import dataclass
-from pathlib import Path
 import torch
 
 # %% ../nbs/workshop/profile.ipynb #d53837e8

@@ -21,11 +21,11 @@ def to_html(
     text:str    # Plain text, with `code`, *stress* and **weight**
 ) -> str:       # HTML; whatever else looks like a tag is shown literally
     "The marks of `text` as HTML"
-    parts = re.split(r'`([^`]+)`', escape(text, quote=False))   # every other one is code
-    for mark,tag in ((r'\*\*([^*]+)\*\*', 'b'), (r'\*([^*\s][^*]*)\*', 'i')):
-        parts[::2] = [re.sub(mark, rf'<{tag}>\1</{tag}>', o) for o in parts[::2]]
-    parts[1::2] = [f'<code>{o}</code>' for o in parts[1::2]]
-    return ''.join(parts)
+    parts = re.split(r'`([^`]+)`', escape(text, quote=False))   # every other one is code, and left as it is
+    marked = '\0'.join(parts[::2])
+    for mark,tag in ((r'\*\*([^*]+)\*\*', 'b'), (r'\*([^*\s][^*]*)\*', 'i')): marked = re.sub(mark, rf'<{tag}>\1</{tag}>', marked)
+    code = iter(parts[1::2])
+    return re.sub('\0', lambda _: f'<code>{next(code)}</code>', marked)
 
 # %% ../nbs/workshop/quiz.ipynb #c40f24a1
 def live() -> bool:

@@ -8,25 +8,26 @@ __all__ = ['opts', 'schedules', 'loaders', 'precisions', 'acts', 'splits', 'name
            'plot_recipe']
 
 # %% ../nbs/07_all_together.ipynb #3e4a6a85
-import json, platform, subprocess, time
+import json, math, platform, subprocess, time
+from collections import Counter
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
-from statistics import mean, stdev
 import fastai, torch, torchvision
 import matplotlib.pyplot as plt
 import pandas as pd
-from fastai.vision.all import (Adam, Callback, ChannelsLast, CrossEntropyLossFlat, DataLoaders, Learner, PILImage,
-    RandomSplitter, accuracy, imagenet_stats, ranger)
+from fastai.vision.all import (Adam, Callback, CrossEntropyLossFlat, DataLoaders, Learner, PILImage,
+    RandomSplitter, TrainTestSplitter, accuracy, imagenet_stats, ranger)
 import sota_vision
 from .profile import Profile, profile
+from .compare import results_lines
 from .imagenette import class_name, data_block, data_path, get_dls, get_files, label_of
 from .training import archs, make_net, seeded
 from .progressive import ProgressiveResize, epoch_sizes
 from .tta import tta
 from .mixup import Mixup
-from .ondevice import Autocast, DataWait, FusedAdam, NoSync, make_store, native_bf16, placed, store_dls
+from .ondevice import DataWait, FusedAdam, fast_cbs, make_store, placed, store_dls
 from .losses import LabelSmoothing, flip_labels, noisy_labels, relabel
 
 # %% ../nbs/07_all_together.ipynb #1ae2cfa6
@@ -35,21 +36,22 @@ schedules = ('one_cycle', 'flat_cos')
 loaders = dict(store=store_dls, fastai=get_dls)
 precisions = ('auto', 'bf16', 'fp32')
 acts = dict(relu=torch.nn.ReLU, mish=torch.nn.Mish)
-splits = ('folders', 'drawn', 'redrawn')
+splits = ('folders', 'tuning', 'drawn', 'redrawn')
 
 def _must(ok, name, value, need):
     if not ok: raise ValueError(f'{name}={value!r}: it must be {need}')
 
 def _whole(value, least): return type(value) is int and value >= least
 
-def _number(value): return type(value) in (int, float)
+def _number(value): return type(value) in (int, float) and math.isfinite(value)
 
 # %% ../nbs/07_all_together.ipynb #5d70cdbd
 def _check_kinds(r):
     "Is every field of `r` of its kind?"
     for name in ('size', 'presize', 'bs', 'epochs'): _must(_whole(getattr(r, name), 1), name, getattr(r, name), 'a whole number from 1')
     _must(_whole(r.tta, 0), 'tta', r.tta, 'a whole number from 0')
-    for name in ('min_scale', 'lr', 'wd', 'mixup', 'label_smoothing', 'wrong'): _must(_number(getattr(r, name)), name, getattr(r, name), 'a number')
+    for name in ('min_scale', 'lr', 'wd', 'mixup', 'label_smoothing', 'wrong'): _must(_number(getattr(r, name)), name, getattr(r, name), 'a finite number')
+    for name in ('arch', 'act', 'opt', 'schedule', 'split', 'loader', 'precision'): _must(type(getattr(r, name)) is str, name, getattr(r, name), 'a name')
     for name in ('sa', 'normalize', 'channels_last', 'compile', 'repeatable'): _must(type(getattr(r, name)) is bool, name, getattr(r, name), 'true or false')
 
 def _check_values(r):
@@ -67,7 +69,10 @@ def _check_values(r):
 # %% ../nbs/07_all_together.ipynb #55e22fc0
 def _check_stages(r):
     "Does the schedule of `r` end at its size, after its epochs?"
+    def listed(o): return isinstance(o, (list, tuple))
+    _must(listed(r.stages) and all(listed(o) and len(o) == 2 for o in r.stages), 'stages', r.stages, 'a list of (epochs, size) pairs')
     object.__setattr__(r, 'stages', tuple(map(tuple, r.stages)))
+    if not r.stages: _must(r.split != 'redrawn', 'split', r.split, "for a recipe with stages: without them there is nothing to redraw between"); return
     sizes = epoch_sizes(r.stages)
     _must(len(sizes) == r.epochs, 'stages', r.stages, f'of {r.epochs} epochs in all, as epochs says')
     _must(sizes[-1] == r.size, 'stages', r.stages, f'such that the last size is size={r.size}')
@@ -75,7 +80,7 @@ def _check_stages(r):
 def _check(r):
     _check_kinds(r)
     _check_values(r)
-    if r.stages: _check_stages(r)
+    _check_stages(r)
 
 # %% ../nbs/07_all_together.ipynb #4bdaf1e3
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class _Seen:
     min_scale:float=0.75    # Smallest share of a picture that a random crop keeps, in (0, 1]
     normalize:bool=True     # Normalize with ImageNet's channel statistics?
     wrong:float=0.          # Share of training labels that are wrong, in [0, 1): by Imagenette's own table where it lies beside train/, else by lot
-    split:str='folders'     # What validates: val/; 'drawn': a random fifth of all pictures; 'redrawn': another fifth in each of `stages`
+    split:str='folders'     # What validates: val/; 'tuning': a fixed fifth of train/; 'drawn': a random fifth of all; 'redrawn': another in each of `stages`
 
 # %% ../nbs/07_all_together.ipynb #48c3ef81
 @dataclass(frozen=True)
@@ -197,9 +202,9 @@ def recipe(
 
 # %% ../nbs/07_all_together.ipynb #ca55a872
 def _commit():
-    "Commit of the checkout this package is imported from, else None"
+    "Commit of the checkout this package is imported from, with '-dirty' if it was changed since; None outside of a checkout"
     here = Path(sota_vision.__file__).resolve().parent
-    git = ['git', '-C', str(here), 'log', '-1', '--format=%h']
+    git = ['git', '-C', str(here), 'describe', '--always', '--dirty', '--exclude=*']
     try: return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip() if (here.parent/'.git').exists() else None
     except (OSError, subprocess.CalledProcessError): return None
 
@@ -208,11 +213,12 @@ def provenance(
     device      # Device the model lives on
 ) -> dict:      # dataset, device, versions, commit, date: everything fit for JSON
     "Where a result comes from"
+    path = Path(path).resolve()
     train,valid = get_files(path)
     kind = torch.device(device).type
     return dict(
-        dataset=dict(name=Path(path).name, train=len(train), valid=len(valid), first_picture='×'.join(map(str, PILImage.create(train[0]).size))),
-        device=torch.cuda.get_device_name(device) if kind == 'cuda' else f'{kind}, {torch.get_num_threads()} threads',
+        dataset=dict(name=path.name, train=len(train), valid=len(valid), first_picture='×'.join(map(str, PILImage.create(train[0]).size))),
+        device=torch.cuda.get_device_name(device) if kind == 'cuda' else f'{kind}, {(n := torch.get_num_threads())} thread{"s"*(n > 1)}',
         versions=dict(sota_vision=sota_vision.__version__, fastai=fastai.__version__, torch=torch.__version__,
                       torchvision=torchvision.__version__, python=platform.python_version()),
         commit=_commit(), date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
@@ -247,14 +253,23 @@ def _labels(files, vocab, share):
     return [vocab[i] for i in flip_labels(torch.tensor([vocab.o2i[label_of(f)] for f in files]), share, len(vocab))]
 
 # %% ../nbs/07_all_together.ipynb #b2d18f66
-def _drawn(dls, recipe, path):
-    "Loaders like `dls`, one or one a stage, each with another random fifth of all pictures for validation"
-    block,n = data_block(recipe.size, recipe.presize), len(recipe.stages) if recipe.split == 'redrawn' else 1
-    block.splitter = RandomSplitter()
-    files = list(dls.train_ds.items) + list(dls.valid_ds.items)
-    store = dict(store=placed(make_store(files, recipe.presize, True), dls.device)) if recipe.loader == 'store' else {}
+def _held_back(files):
+    "A splitter that holds back a fifth of each class, always the same"
+    labels = [label_of(f) for f in files]
+    n,rare = min((n, label) for label,n in Counter(labels).items())
+    if n < 5: raise ValueError(f"split='tuning' holds back a fifth of each class, and the class {rare!r} has {n} training pictures: give it 5 or more")
+    return TrainTestSplitter(random_state=0, stratify=labels)
+
+def _drawn(dls, recipe, held):
+    "Loaders like `dls`, one or one a stage, that hold back a fifth for validation: of the training pictures, always the same, or of all, at random"
+    tuning,n = recipe.split == 'tuning', len(recipe.stages) if recipe.split == 'redrawn' else 1
+    files = list(dls.train_ds.items) + ([] if tuning else list(dls.valid_ds.items))
+    block = data_block(recipe.size, recipe.presize)
+    block.get_items,block.splitter = None, _held_back(files) if tuning else RandomSplitter()
+    for dl in dls.loaders: dl.store = None  # or the pictures would lie on the device twice
+    store = dict(store=placed(make_store(files, recipe.presize, True, **held), dls.device)) if held else {}
     def split(ds): return [dl.new(dataset=o, **store) for dl,o in zip(dls.loaders, (ds.train, ds.valid))]
-    return [DataLoaders(*split(block.datasets(path)), path=dls.path, device=dls.device) for _ in range(max(1, n))]
+    return [DataLoaders(*split(block.datasets(files)), path=dls.path, device=dls.device) for _ in range(max(1, n))]
 
 class _Redraw(Callback):
     "Another split in every stage: the mistake of lesson 03, kept to be measured"
@@ -263,26 +278,31 @@ class _Redraw(Callback):
     def before_epoch(self): self.learn.dls = self.dls_of[self.epoch]
 
 # %% ../nbs/07_all_together.ipynb #c3e29a77
-def _stage_dls(recipe, path):
+def _stage_dls(recipe, path, bar=False, stores=None):
     "The loaders of each stage; those of all stages in one, unless the split is redrawn"
+    held = dict(bar=bar, folder=stores) if recipe.loader == 'store' else {}
     dls = loaders[recipe.loader](recipe.bs, recipe.size, path, presize=recipe.presize, min_scale=recipe.min_scale,
-                                 stats=imagenet_stats if recipe.normalize else None)
-    made = [dls] if recipe.split == 'folders' else _drawn(dls, recipe, path)
+                                 stats=imagenet_stats if recipe.normalize else None, **(dict(bar=bar, stores=stores) if held else {}))
+    made = [dls] if recipe.split == 'folders' else _drawn(dls, recipe, held)
     return [relabel(o, _labels(o.train_ds.items, o.vocab, recipe.wrong)) for o in made] if recipe.wrong else made
 
 # %% ../nbs/07_all_together.ipynb #18a7cec0
 class _Compiled(Callback):
     "The net compiled while it trains; hooks, such as those of `Autocast`, stay outside, where a compiler does not stumble over them"
-    def before_fit(self): self.learn.model.forward = torch.compile(self.model.forward)
-    def after_fit(self): del self.learn.model.forward
+    def before_fit(self):
+        self.after_fit()    # if the last fit was interrupted
+        self.learn.model.forward = torch.compile(self.model.forward)
+    def after_fit(self): vars(self.learn.model).pop('forward', None)
 
 # %% ../nbs/07_all_together.ipynb #34a4b784
 def learner(
     recipe:Recipe,  # What to train
-    path:Path       # Folder with `train/` and `val/`
+    path:Path,      # Folder with `train/` and `val/`
+    bar:bool=True,  # Show progress while pictures are decoded?
+    stores:Path=None # Where decoded pictures are kept; None: a cache folder of this user
 ) -> Learner:       # Untrained, with the recipe's callbacks
     "The `Learner` that `recipe` describes"
-    made = _stage_dls(recipe, path)
+    made = _stage_dls(recipe, path, bar, stores)
     dls,net = made[0], make_net(recipe.arch, len(made[0].vocab), act_cls=acts[recipe.act], sa=recipe.sa)
     loss = LabelSmoothing(recipe.label_smoothing) if recipe.label_smoothing else CrossEntropyLossFlat()
     cbs = [ProgressiveResize(recipe.stages)] if recipe.stages else []
@@ -292,29 +312,32 @@ def learner(
 
 def _fast(recipe, device):
     "Callbacks of lesson 08: how the net computes, and how long it waits"
-    bf16 = native_bf16(device) if recipe.precision == 'auto' else recipe.precision == 'bf16'
-    wanted = {ChannelsLast: recipe.channels_last, Autocast: bf16, NoSync: torch.device(device).type == 'cuda', DataWait: True, _Compiled: recipe.compile}
-    return [cb() for cb,on in wanted.items() if on]
+    cbs = fast_cbs(device, None if recipe.precision == 'auto' else recipe.precision == 'bf16', recipe.channels_last)
+    return cbs + [DataWait()] + ([_Compiled()] if recipe.compile else [])
 
 # %% ../nbs/07_all_together.ipynb #8af8ed37
 def fit(
     recipe:Recipe,  # What to train
     path:Path=None, # Folder with `train/` and `val/`; None: `data_path()`
     seed:int=0,     # Seed of weights, order and augmentation
-    bar:bool=True   # Show progress?
+    bar:bool=True,  # Show progress?
+    stores:Path=None # Where decoded pictures are kept; None: a cache folder of this user
 ) -> Result:        # The trained `Learner` and the run
     "Train `recipe` from scratch on the pictures in `path`"
-    path = data_path(path)
+    path = data_path(path, presize=recipe.presize)
     seeded(seed)
     if not recipe.repeatable: torch.backends.cudnn.deterministic,torch.backends.cudnn.benchmark = False,True
     start = time.perf_counter()
-    learn = learner(recipe, path)
-    ready = time.perf_counter()
+    learn = learner(recipe, path, bar, stores)
+    ready = time.perf_counter()-start
+    where = provenance(path, learn.dls.device)
+    where['dataset'] |= dict(train=len(learn.dls.train_ds), valid=len(learn.dls.valid_ds))
+    begun = time.perf_counter()
     with nullcontext() if bar else learn.no_bar(), nullcontext() if bar else learn.no_logging():
         getattr(learn, 'fit_'+recipe.schedule)(recipe.epochs, recipe.lr)
-    run = dict(recipe=asdict(recipe), seed=seed, ready_seconds=round(ready-start, 1)) | _outcome(learn, time.perf_counter()-ready)
+    run = dict(recipe=asdict(recipe), seed=seed, ready_seconds=round(ready, 1)) | _outcome(learn, time.perf_counter()-begun)
     if recipe.tta: run |= _with_tta(learn, recipe.tta)
-    return Result(learn, run | provenance(path, learn.dls.device))
+    return Result(learn, run | where)
 
 # %% ../nbs/07_all_together.ipynb #8c655536
 def _outcome(learn, seconds):
@@ -335,17 +358,14 @@ def measured(
     name:str='photos_cpu'   # A file of `sota_vision/results`, without its ending
 ) -> list:                  # One dict per run, as in `run.json`, with the name of the recipe
     "Runs that were measured before and came with the package"
-    folder = Path(sota_vision.__file__).parent/'results'
-    if not (folder/f'{name}.jsonl').exists():
-        raise FileNotFoundError(f"no results called {name!r}: there are {', '.join(sorted(o.stem for o in folder.glob('*.jsonl')))}")
-    return [json.loads(line) for line in (folder/f'{name}.jsonl').read_text(encoding='utf-8').splitlines()]
+    return results_lines(name)
 
 def results_table(
     runs:list           # Dicts as `measured` gives them
 ) -> pd.DataFrame:      # A row per run: accuracy %, with views averaged, seconds
     "Accuracy with and without test time augmentation, and what it took"
     rows = [{'recipe': r['name'], 'seed': r['seed'], 'epochs': r['recipe']['epochs'], 'accuracy %': round(100*r['accuracy'], 2),
-             f'with views averaged %': round(100*r['tta_accuracy'], 2), 'training s': r['seconds'], 'averaging s': r['tta_seconds']} for r in runs]
+             'with views averaged %': round(100*r['tta_accuracy'], 2), 'training s': r['seconds'], 'averaging s': r['tta_seconds']} for r in runs]
     return pd.DataFrame(rows).set_index('recipe')
 
 # %% ../nbs/07_all_together.ipynb #742d367d

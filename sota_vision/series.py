@@ -10,9 +10,9 @@ import argparse, json, os, time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
 import pandas as pd
 from .compare import Comparison
+from .lessons import one_sentence
 from .profile import profile
 
 # %% ../nbs/workshop/series.ipynb #16c63038
@@ -42,8 +42,6 @@ def comparisons(
     return [Comparison(o['what'], o['runs']) for o in found]
 
 # %% ../nbs/workshop/series.ipynb #ad004097
-def _spread(xs): return f'{mean(xs):.1f}' + (f' ± {stdev(xs):.1f}' if len(xs) > 1 else '')
-
 def summary(
     notebooks:list  # Paths of executed lessons
 ) -> pd.DataFrame:  # A row per arm: lesson, compared, arm, accuracy %, difference, verdict, seconds a run
@@ -59,12 +57,15 @@ def summary(
 # %% ../nbs/workshop/series.ipynb #7631a05e
 def record(
     notebooks:list, # Paths of executed lessons
-    file:Path       # A `.jsonl` file; written anew
+    file:Path       # A `.jsonl` file; written anew, whole or not at all
 ):
     "Keep every comparison of `notebooks` in `file`, for `recorded` to read; `ValueError` if there is none"
     lines = [json.dumps(dict(lesson=Path(nb).stem[:2], compared=o.what, runs=o.runs), ensure_ascii=False) for nb in notebooks for o in comparisons(nb)]
     if not lines: raise ValueError('the notebooks compare nothing: give executed lessons')
-    Path(file).write_text('\n'.join(lines)+'\n', encoding='utf-8')
+    file = Path(file)
+    part = file.with_name(file.name+'.part')
+    part.write_text('\n'.join(lines)+'\n', encoding='utf-8')
+    part.replace(file)
 
 # %% ../nbs/workshop/series.ipynb #b466ddf6
 def still(
@@ -90,6 +91,7 @@ def execute(
     env = os.environ | ({} if threads is None else dict(OMP_NUM_THREADS=str(threads)))
     try: client.execute(env=env)
     except CellExecutionError as e: return f'{e.ename}: {e.evalue}'
+    except RuntimeError as e: return f'{type(e).__name__}: {e}'     # of the kernel: it died, or never came up
     finally:
         still(book)
         nbformat.write(book, out)
@@ -108,18 +110,28 @@ class _Step:
     def __init__(self, bar): self.bar = bar
     def __call__(self, cell, cell_index): self.bar.update()
 
+# %% ../nbs/workshop/series.ipynb #58c1d7e4
 def run_series(
     notebooks:list, # Paths of lessons
-    out:Path,       # Folder for the executed copies; made if need be
+    out:Path,       # Folder for the executed copies; made if need be; `ValueError` if it is a file
     jobs:int=1      # How many lessons run side by side
 ) -> dict:          # Name → error, for the lessons that failed
     "Execute the lessons and show how far they are"
+    for o in (out, *out.parents):
+        if o.is_file(): raise ValueError(f'{o} is a file: name a folder for the executed notebooks')
     out.mkdir(parents=True, exist_ok=True)
     cells = sum(c.cell_type == 'code' for nb in notebooks for c in nbformat.read(nb, as_version=4).cells)
     threads = None if jobs == 1 else max(1, os.cpu_count()//jobs)
     with tqdm(total=cells, unit='cell') as bar, ThreadPoolExecutor(jobs) as pool:
         errors = pool.map(partial(_run, out=out, bar=bar, threads=threads), notebooks)
         return {nb.stem: error for nb,error in zip(notebooks, errors) if error}
+
+# %% ../nbs/workshop/series.ipynb #4e81f6a9
+def _chosen(found, numbers):
+    "Those of the lessons `found` that `numbers` name; all of them if it names none"
+    there = [nb.name[:2] for nb in found]
+    if unknown := [o for o in numbers if o not in there]: raise ValueError(f'no lesson {unknown[0]}: there are {", ".join(there)}')
+    return [nb for nb,o in zip(found, there) if not numbers or o in numbers]
 
 # %% ../nbs/workshop/series.ipynb #67ea48ab
 def sota_series(
@@ -131,11 +143,11 @@ def sota_series(
     parser.add_argument('--out', type=Path, help='folder for the executed notebooks (default: executed/<profile>)')
     parser.add_argument('lesson', nargs='*', help='numbers of lessons, such as 03 05 (default: all)')
     args = parser.parse_args(args)
-    if nbformat is None: parser.exit(2, "sota_series: it needs Jupyter: pip install 'sota_vision[lab]'\n")
-    try: prof,found = profile(), [nb for nb in lessons(args.folder) if not args.lesson or nb.name[:2] in args.lesson]
-    except ValueError as e: parser.exit(2, f'sota_series: {e}\n')
-    out = args.out or Path('executed')/prof.name
-    failed = run_series(found, out, min(4, os.cpu_count()) if prof.name == 'tiny' else 1)
+    with one_sentence('sota_series'):
+        if nbformat is None: raise ValueError("it needs Jupyter: pip install 'sota_vision[lab]'")
+        prof,found = profile(), _chosen(lessons(args.folder), args.lesson)
+        out = args.out or Path('executed')/prof.name
+        failed = run_series(found, out, min(4, os.cpu_count()) if prof.name == 'tiny' else 1)
     table = summary([out/nb.name for nb in found])
     print(f'\n{"nothing was compared" if table.empty else table.to_string(index=False)}\n\nexecuted notebooks: {out}')
     if failed: parser.exit(1, f'sota_series: failed: {", ".join(failed)}\n')

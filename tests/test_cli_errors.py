@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from sota_vision.cli import sota_train
+from sota_vision.imagenette import check_data, data_block, get_files
 
 def tree(path, *files):
     "A folder `path` that holds tiny pictures called `files`"
@@ -33,6 +34,9 @@ folders = dict(
     bare_val=((*train, 'val/cat/note.txt'), 'holds no pictures'),
     no_val=(train, 'no val/'),
     no_train=(('val/cat/1.png', 'val/dog/1.png'), 'no train/'),
+    deep=((*train, 'train/cat/wild/2.png', 'val/cat/1.png'), 'lie too deep: move them up into'),
+    only_deep=((*train, 'val/cat/wild/old/1.png'), 'lie too deep: move them up into'),
+    loose=((*train, 'train/2.png', 'val/cat/1.png'), 'lies beside the class folders'),
     unknown=((*train, 'val/fox/1.png'), 'no net can learn it'))
 
 @pytest.mark.parametrize('name', folders)
@@ -41,6 +45,18 @@ def test_folder(name, tmp_path, capsys):
     err = said(capsys, '--profile', 'tiny', '--data', tree(tmp_path/'data', *files), '--out', tmp_path/'out')
     assert words in err and str(tmp_path/'data') in err
     assert not list(tmp_path.rglob('run.json'))
+
+def test_what_is_no_picture_may_lie_anywhere(tmp_path):
+    "Lists, hidden folders and folders of notes are nobody's mistake"
+    path = tree(tmp_path/'data', *train, 'val/cat/1.png', 'list.csv', 'train/list.csv', 'train/cat/notes/1.txt', 'train/cat/.thumbs/1.png', 'train/.old/1.png')
+    assert check_data(path) == path and list(map(len, get_files(path))) == [2, 1]
+
+def test_loaders_hold_what_is_listed(tmp_path):
+    "A picture that lies too deep or beside the class folders is neither counted nor trained on, and makes no class"
+    path = tree(tmp_path/'data', *train, 'train/cat/wild/2.png', 'train/2.png', 'val/cat/1.png')
+    files,dls = get_files(path), data_block(16, 16).dataloaders(path, bs=1)
+    assert [list(o.items) for o in (dls.train, dls.valid)] == list(map(list, files)) and [len(o) for o in files] == [2, 1]
+    assert list(dls.vocab) == ['cat', 'dog']
 
 def test_missing_folder(tmp_path, capsys):
     assert str(tmp_path/'nowhere') in said(capsys, '--data', tmp_path/'nowhere', '--out', tmp_path/'out')

@@ -1,12 +1,13 @@
 "`download` against a server of our own: all of it or nothing, and one sentence if nothing"
-import gzip, hashlib, io, shutil, socket, tarfile, threading
+import errno, gzip, hashlib, io, os, shutil, socket, tarfile, threading
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from fastai.data.external import fastai_cfg, fastai_path
 from sota_vision import imagenette
-from sota_vision.imagenette import check_data, data_path, download, variants
+from sota_vision.cli import sota_bench, sota_train
+from sota_vision.imagenette import check_data, data_path, download, get_dls, variants
 from sota_vision.profile import profile
 from sota_vision.sketchnette import sketchnette
 
@@ -136,6 +137,57 @@ def test_old_python(server, good, tmp_path, monkeypatch):
     monkeypatch.delattr(tarfile, 'data_filter')
     with one_sentence(tmp_path, '3.10.12', error=OSError): download(server.url, tmp_path)
 
+# Faults of this computer, which must not be taken for one of the network
+
+def full(*args, **kw): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+class FullFile(io.BytesIO):
+    "A file on a disk that has no room"
+    def write(self, data): full()
+
+def test_full_while_downloading(server, good, tmp_path, monkeypatch):
+    server.files['small.tgz'] = good
+    monkeypatch.setattr(imagenette, 'open', lambda *args: FullFile(), raising=False)
+    check = len(good), hashlib.md5(good[:2**20]).hexdigest()
+    with one_sentence(tmp_path, f'the disk of {tmp_path} is full', f'{2*len(good):,} bytes', error=OSError): download(server.url, tmp_path, check)
+    with one_sentence(tmp_path, f'the disk of {tmp_path} is full; make room', error=OSError): download(server.url, tmp_path)
+
+def test_full_while_unpacking(server, good, tmp_path, monkeypatch):
+    server.files['small.tgz'] = good
+    monkeypatch.setattr(tarfile.TarFile, 'extractall', full)
+    with one_sentence(tmp_path, f'the disk of {tmp_path} is full', error=OSError): download(server.url, tmp_path)
+
+def test_not_writable(server, good, tmp_path, monkeypatch):
+    server.files['small.tgz'] = good
+    def refuse(*args, **kw): raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    monkeypatch.setattr(imagenette.tempfile, 'TemporaryDirectory', refuse)
+    with one_sentence(tmp_path, f'could not write to {tmp_path} ({os.strerror(errno.EACCES)})', 'FASTAI_HOME', error=OSError): download(server.url, tmp_path)
+
+def test_below_a_file(server, tmp_path):
+    (tmp_path/'file').touch()
+    with pytest.raises(OSError, match='could not write to .*below') as e: download(server.url, tmp_path/'file'/'below')
+    assert 'network' not in str(e.value) and not server.asked
+
+# Two at a time
+
+def meanwhile(monkeypatch, act):
+    "While we unpack, another program does `act`"
+    ours = imagenette._unpack
+    monkeypatch.setattr(imagenette, '_unpack', lambda *args: (ours(*args), act()))
+
+def test_two_at_once(server, good, sample, tmp_path, monkeypatch):
+    server.files['small.tgz'] = good
+    target = tmp_path/'small'
+    meanwhile(monkeypatch, lambda: (shutil.copytree(sample, target), (target/'theirs').touch()))
+    assert download(server.url, tmp_path) == target and (target/'theirs').exists()
+    assert [o.name for o in tmp_path.iterdir()] == ['small'], 'ours went'
+
+def test_a_file_in_the_way(server, good, tmp_path, monkeypatch):
+    server.files['small.tgz'] = good
+    meanwhile(monkeypatch, lambda: (tmp_path/'small').write_text('mine'))
+    with pytest.raises(OSError, match='could not write to'): download(server.url, tmp_path)
+    assert (tmp_path/'small').read_text() == 'mine'
+
 # Where the pictures are
 
 @pytest.fixture
@@ -158,6 +210,18 @@ def test_finds_fastai(home, sample):
     with pytest.raises(OSError, match='asked for .*imagenette2.tgz'): data_path(prof='gpu')
     whole = shutil.copytree(sample, home/'imagenette2')
     assert data_path(prof='gpu') == whole
+
+def test_large_enough_for_the_recipe(home, sample, tmp_path, monkeypatch, capsys):
+    "Pictures of 160 px are there; whoever resizes to more is not given them"
+    small = shutil.copytree(sample, home/'imagenette2-160')
+    assert data_path(prof='cpu') == data_path(prof='cpu', presize=160) == small
+    with pytest.raises(OSError, match='asked for .*imagenette2-320.tgz'): data_path(prof='cpu', presize=224)
+    monkeypatch.setenv('SOTA_VISION_PROFILE', 'cpu')
+    with pytest.raises(OSError, match='asked for .*imagenette2-320.tgz'): get_dls(4, 224)
+    for command,args in (sota_train, ['--recipe', 'board-192-5', '--out', str(tmp_path/'out')]), (sota_bench, ['--size', '224']):
+        with pytest.raises(SystemExit): command([*args, '--profile', 'cpu'])
+        assert 'asked for' in (err := capsys.readouterr().err) and 'imagenette2-320.tgz' in err
+    assert not (tmp_path/'out').exists()
 
 def test_fastai_broken(home):
     (home/'imagenette2-160').mkdir(parents=True)

@@ -11,8 +11,8 @@ from sota_vision.recipe import from_dict, learner, recipe
 
 @pytest.fixture(scope='module')
 def few(tmp_path_factory):
-    "Forty drawn pictures of each split"
-    return some_of(data_path(prof='tiny'), 40, tmp_path_factory.mktemp('few'))
+    "Sixty drawn pictures of each split"
+    return some_of(data_path(prof='tiny'), 60, tmp_path_factory.mktemp('few'))
 
 @pytest.fixture
 def one_bench(monkeypatch):
@@ -42,9 +42,10 @@ def test_dry(name, tmp_path, few, one_bench, capsys):
     sota_evidence(['--block', name, '--dry', '--data', str(few), '--out', str(out)])
     runs = read_runs(out)
     assert [r['name'] for r in runs] == list(dict.fromkeys(a.name for a,_ in blocks[name].runs()))
+    counts = dict(folders=(60, 60), tuning=(48, 12), drawn=(96, 24), redrawn=(96, 24))
     for r in runs:
         assert {'block', 'name', 'command', 'variant', 'warm_seconds', 'cold_seconds', 'wall', 'expected', 'device', 'versions', 'commit', 'date'} <= r.keys()
-        assert r['block'] == name and r['dry'] and r['dataset']['train'] == r['dataset']['valid'] == 40 and from_dict(r['recipe'])
+        assert r['block'] == name and r['dry'] and (r['dataset']['train'], r['dataset']['valid']) == counts[r['recipe']['split']] and from_dict(r['recipe'])
         assert r['wall'] >= r['warm_seconds'] > 0 and r['cold_seconds'] >= r['warm_seconds']
         if 'bench' in r: assert all(o > 0 for o in shares(r).values()) and set(r['limits']) == {'matrix', 'memory'}
     assert all(('bench' in r) == (name == 'throughput') for r in runs)
@@ -115,7 +116,7 @@ def test_a_failure_takes_no_other_arm_along(tmp_path, few, no_training, monkeypa
 # Minutes
 
 def test_minutes(tmp_path, few, no_training):
-    heard,need = [], expected(arms[0], (40, 40))
+    heard,need = [], expected(arms[0], (60, 60))
     gather(two, few, tmp_path/'out', need/60*.9, say=heard.append)
     assert not no_training and heard[-1].startswith('stopped before a, seed 0')
     gather(two, few, tmp_path/'out', need/60*1.1)

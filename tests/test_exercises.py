@@ -92,10 +92,17 @@ def moved(net, batches):
     for b in batches[:5]: opt.zero_grad(); net(b).square().mean().backward(); opt.step()
     return net.eval()
 
-def cut(x, side, each=True, inside=False, channels=3, fill=0.):
+def seen(net, batches):
+    net.train()
+    for b in batches: net(b)
+    return net.eval()
+
+def cut(x, side, each=True, inside=False, channels=3, fill=0., corner=False, diagonal=False):
     x = x.clone()
     for im in x if each else [x]:
         i,j = (random.randint(0, n-side) if inside else random.randint(0, n-1)-side//2 for n in x.shape[-2:])
+        if diagonal: j = i
+        if corner: i,j = i+side//2,j+side//2
         im[..., :channels, max(i,0):i+side, max(j,0):j+side] = fill
     return x
 
@@ -113,26 +120,30 @@ def disc(x, perm, row, col, r): return solved['round_patch'](x, perm, row, col, 
 def seeds(diffs, half, quantile): return max(2, math.ceil((quantile*np.std(diffs, ddof=1)/half)**2))
 
 wrong = dict(
-    name_label=[(lambda p: p.name.split('_')[0], 'several words'), (lambda p: p.stem.rpartition('_')[0], 'blanks'), (lambda p: p.parent.name, 'folder')],
+    name_label=[(lambda p: p.name.split('_')[0], 'several words'), (lambda p: p.stem.rpartition('_')[0], 'blanks'), (lambda p: p.parent.name, 'folder'),
+        (lambda p: ' '.join(p.stem.split('_')[:-1][:2]), 'several words')],
     presize_for=[(lambda size, angle, scale: math.ceil(size*ex.fill_zoom(angle)/scale), 'area'), (lambda size, angle, scale: size, 'ask for more'),
         (lambda size, angle, scale: int(size*ex.fill_zoom(angle)/scale**.5), 'a pixel too few'),
         (lambda size, angle, scale: math.ceil(size*(abs(math.cos(angle))+abs(math.sin(angle)))/scale**.5), 'radians')],
     inception_box=[(lambda w, h: inception(w, h, by_side=True), 'not the side'), (lambda w, h: inception(w, h, ratio=(.5, 2)), 'between 3/4 and 4/3'),
         (lambda w, h: inception(w, h, ratio=(1, 1)), 'only'), (lambda w, h: inception(h, h), 'other areas'), (lambda w, h: inception(w, h, area=(.01, 1)), 'stops at 8'),
         (lambda w, h: inception(w, h, area=(.3, 1)), 'goes down to 8'), (lambda w, h: [*inception(w, h)[:2], w+9, h], 'beyond'),
-        (lambda w, h: [*inception(w, h)[2:], *inception(w, h)[:2]], 'upside down'), (lambda w, h: 7, 'four numbers')],
+        (lambda w, h: [*inception(w, h)[2:], *inception(w, h)[:2]], 'upside down'), (lambda w, h: 7, 'four numbers'),
+        (lambda w, h: (lambda l, t, r, b: (0, t, r-l, b))(*inception(w, h)), 'leave a part')],
     top_k=[(lambda z, y, k: (z.argmax(1) == y).float().mean(), 'k=1'), (lambda z, y, k: (z.topk(k).indices == y[:,None]).float().mean(), 'all the guesses'),
         (lambda z, y, k: (z.topk(k).indices == y[:,None]).any(1).sum(), 'how many')],
     layer_rates=[(np.linspace, 'constant step'), (lambda low, high, n: np.geomspace(high, low, n), 'other way'),
         (lambda low, high, n: [low*(high/low)**(i/n) for i in range(n)], 'not high yet'), (lambda low, high, n: [low, high], 'shape (2,)')],
     sgdr=[(lambda t, first, mult, low, high: solved['sgdr'](t, first, 1, low, high), 'as long as the first'),
         (lambda t, first, mult, low, high: low + (high-low)*(1+math.cos(math.pi*min(t/first, 1)))/2, 'starts again'),
+        (lambda t, first, mult, low, high: solved['sgdr'](t, first, min(mult, 2), low, high), 'is wanted'),
         (lambda t, first, mult, low, high: high - (high-low)*(t%first)/first, 'is wanted')],
     undo=[(lambda x, m, s: (x-tensor(m).view(3, 1, 1))/tensor(s).view(3, 1, 1), 'second time'), (lambda x, m, s: (x+tensor(m).view(3, 1, 1))*tensor(s).view(3, 1, 1), 'order'),
         (lambda x, m, s: x.mul_(tensor(s).view(3, 1, 1)).add_(tensor(m).view(3, 1, 1)), 'changed'), (lambda x, m, s: x*tensor(s)+tensor(m), 'must match')],
     fold=[(lambda c, m, s: folded(c, m, s, bias=False), 'the bias is not'), (lambda c, m, s: folded(c, m, s, times=True), 'divide the weights'),
         (folded_in_place, 'is changed'), (lambda c, m, s: nn.Sequential(c), 'Sequential')],
-    adabn=[(lambda net, batches: net, 'training mode only'), (lambda net, batches: solved['adabn'](net, batches).train(), 'left in training'), (moved, 'weights have moved')],
+    adabn=[(lambda net, batches: net, 'training mode only'), (lambda net, batches: solved['adabn'](net, batches).train(), 'left in training'), (moved, 'weights have moved'),
+        (seen, 'old averages')],
     pixel_share=[(lambda s: sum(n*k for n,k in s)/sum(n for n,_ in s)/s[-1][1], 'four times'), (lambda s: sum(n*k*k for n,k in s), 'divide'),
         (lambda s: 1-solved['pixel_share'](s), 'saved'), (lambda s: sum(k*k for _,k in s)/len(s)/s[-1][1]**2, 'count each')],
     staircase=[(lambda n, sizes: [(n//len(sizes), s) for s in sizes], 'must be used'), (lambda n, sizes: [(s, e) for e,s in solved['staircase'](n, sizes)], 'the sizes'),
@@ -151,7 +162,7 @@ wrong = dict(
     round_patch=[(lambda x, p, i, j, r: (disc(x, p, i, j, r)[0], 1-math.pi*r*r/x[0,0].numel()), 'πr²'), (lambda x, p, i, j, r: (disc(x, p, i, j, r)[0], 1-disc(x, p, i, j, r)[1]), 'kept'),
         (lambda x, p, i, j, r: disc(x, p, j, i, r), 'row and column'), (lambda x, p, i, j, r: (x.copy_(disc(x, p, i, j, r)[0]), disc(x, p, i, j, r)[1]), 'changed'),
         (lambda x, p, i, j, r: disc(x, p, i, j, r)[0], 'two things'), (lambda x, p, i, j, r: (disc(x[p], p.argsort(), i, j, r)[0], disc(x, p, i, j, r)[1]), 'inside and outside')],
-    cutout=[(lambda x, n: cut(x, n, inside=True), 'lies inside'), (lambda x, n: cut(x, n, each=False), 'for each'), (lambda x, n: cut(x, n, channels=1), 'channels'),
+    cutout=[(lambda x, n: cut(x, n, inside=True), 'lies inside'), (lambda x, n: cut(x, n, each=False), 'for each'), (lambda x, n: cut(x, n, corner=True), 'not a corner'), (lambda x, n: cut(x, n, diagonal=True), 'diagonal'), (lambda x, n: cut(x, n, channels=1), 'channels'),
         (lambda x, n: cut(x, n, fill=.5), 'outside of the square'), (lambda x, n: cut(x, n//2), 'side of 4'), (cut_in_place, 'changed'), (lambda x, n: x.clone(), 'no pixel')],
     lowest_loss=[(lambda eps, n: -math.log(1-eps+eps/n), 'wrong classes'), (lambda eps, n: -solved['lowest_loss'](eps, n), 'sign'),
         (lambda eps, n: entropy(tensor([1-eps]+[eps/(n-1)]*(n-1))), 'right one too'),
@@ -216,13 +227,6 @@ def test_lbfgs():
         opt.step(loss)
         return t.exp()
     assert checks['temperature'](temperature).ok
-
-def test_adabn_with_momentum():
-    def adabn(net, batches):
-        net.train()
-        for b in batches: net(b)
-        return net.eval()
-    assert checks['adabn'](adabn).ok
 
 def test_exact_sizes():
     def exact(m, a, b, p, q): return [(a + (b-a)*i/(m-1), p + (q-p)*i/(m-1)) for i in range(m)]

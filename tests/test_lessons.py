@@ -81,6 +81,19 @@ def test_without_jupyter(tmp_path, capsys, monkeypatch):
     assert "pip install 'sota_vision[lab]'" in said(capsys, tmp_path/'new')
     assert not (tmp_path/'new').exists()
 
+@pytest.mark.parametrize('code', [0, 3])
+def test_ends_as_jupyter_does(tmp_path, monkeypatch, code):
+    monkeypatch.setattr('sota_vision.lessons.find_spec', bool)
+    monkeypatch.setattr(subprocess, 'run', lambda *args, **kw: subprocess.CompletedProcess(args, code))
+    try: sota_lessons([str(tmp_path)])
+    except SystemExit as e: assert e.code == code != 0
+    else: assert code == 0
+
+def test_one_home_for_one_sentence():
+    "All commands say a mistake with the same function"
+    from sota_vision import cli, lessons, series
+    assert cli.one_sentence is series.one_sentence is lessons.one_sentence
+
 def test_starts_quickly():
     "The command must not wait for torch, which nothing in it needs"
     code = "import sys, sota_vision.lessons; sys.exit('torch' in sys.modules or 'fastai' in sys.modules)"

@@ -3,13 +3,15 @@ import hashlib, json, os, subprocess, sys, time
 from pathlib import Path
 import numpy as np
 import pytest, torch
-from fastai.vision.all import ClassificationInterpretation
+from fastai.vision.all import Callback, ClassificationInterpretation, load_learner
 from PIL import Image
 from sota_vision.bench import some_of, store_bytes
 from sota_vision.imagenette import data_path, get_dls, get_files
 from sota_vision.mixup import Mixup
-from sota_vision.ondevice import make_store, presized, store_dls
+from sota_vision.normalization import with_stats
+from sota_vision.ondevice import Autocast, CudaStore, DataWait, NoSync, _part, make_store, presized, store_dls
 from sota_vision.progressive import ProgressiveResize
+from sota_vision.recipe import _Compiled, fit, recipe
 from sota_vision.training import make_learner, seeded
 from sota_vision.tta import tta
 
@@ -98,7 +100,7 @@ def forked(tmp_path_factory):
 def test_killed_at_any_moment(forked):
     "After each of ten kills: nothing that looks like a store is less than one, and the next process has the right one"
     for o in forked['killed']:
-        assert {n for n in o['left'] if not n.startswith('.part-')} <= {forked['store']}, o
+        assert {n for n in o['left'] if not n.startswith(_part)} <= {forked['store']}, o
         assert o['right'] and forked['store'] in o['after'] and not o['said'], o
     assert any(o['left'] and forked['store'] not in o['left'] for o in forked['killed']), 'no kill fell into the writing'
 
@@ -149,12 +151,39 @@ def test_added_and_removed_file(pictures, tmp_path):
 
 def test_leftovers(pictures, tmp_path):
     "What a killed process left goes after an hour, what may still be written stays"
-    for name,age in ('.part-old', 4000), ('.part-new', 10):
+    for name,age in (_part+'old', 4000), (_part+'new', 10):
         (tmp_path/'stores'/name).mkdir(parents=True)
         os.utime(tmp_path/'stores'/name, (time.time()-age,)*2)
     made(pictures, tmp_path/'stores')
     left = names(tmp_path/'stores')
-    assert '.part-new' in left and '.part-old' not in left
+    assert _part+'new' in left and _part+'old' not in left
+
+def test_forgotten_and_foreign(pictures, tmp_path):
+    "A month later our own store goes; what else lies in that folder is none of our business, however old"
+    made(pictures[:5], tmp_path)
+    own, = [o for o in tmp_path.iterdir() if o.name.startswith('own-')]
+    others = [tmp_path/'thesis', tmp_path/'own-256px-0123456789ab-0123456789ab']
+    for o in others: o.mkdir(); (o/'chapter.txt').write_text('mine')
+    for o in (own, *others): os.utime(o, (0, 0))
+    made(pictures, tmp_path)
+    assert not own.exists() and all((o/'chapter.txt').read_text() == 'mine' for o in others)
+
+def test_folder_like_a_pattern(tmp_path):
+    "Brackets in a folder's name: the stale store goes all the same"
+    files = draw(tmp_path/'pets [2024]', 6)
+    made(files, tmp_path/'stores')
+    os.utime(files[0], (0, 0))
+    made(files, tmp_path/'stores')
+    assert len(names(tmp_path/'stores')) == 1
+
+@pytest.mark.parametrize('harm', [lambda o: (o/'table.npy').unlink(), lambda o: (o/'table.npy').write_bytes(b''), lambda o: (o/'pixels').write_bytes(b'abc')],
+                         ids=['no table', 'empty table', 'short pixels'])
+def test_damaged_store(harm, pictures, tmp_path):
+    "It is made anew, and nobody has to know"
+    good = digest(made(pictures, tmp_path/'stores'))
+    store, = (tmp_path/'stores').iterdir()
+    harm(store)
+    assert digest(made(pictures, tmp_path/'stores')) == good and names(tmp_path/'stores') == [store.name]
 
 # A disk or a picture that is not as it should be
 
@@ -176,8 +205,15 @@ def scratched_png(f):
     data[60:90] = bytes(30)
     f.write_bytes(data)
 
+def broken_png(f):
+    "A second chunk of pixels whose header makes no sense"
+    Image.effect_noise((400, 300), 50).save(f, 'PNG')
+    data = f.read_bytes()
+    second = data.index(b'IDAT', data.index(b'IDAT')+4)
+    f.write_bytes(data[:second] + b'\0\1\2\3' + data[second+4:])
+
 damages = dict(empty=lambda f: cut(f, 0), header=lambda f: cut(f, 30), half=lambda f: cut(f, f.stat().st_size//2),
-               text=lambda f: f.write_text('not a picture'), png=scratched_png)
+               text=lambda f: f.write_text('not a picture'), png=scratched_png, chunk=broken_png)
 
 @pytest.mark.parametrize('kind', damages)
 def test_damaged_picture(kind, pictures, tmp_path):
@@ -191,6 +227,10 @@ def test_damaged_picture(kind, pictures, tmp_path):
 def test_predicted_bytes(side, draft, pictures, tmp_path):
     store = make_store(pictures, side, draft, tmp_path/'stores', False)
     assert store_bytes(pictures, side, draft) == store.pixels.size == sum(o.stat().st_size for o in (tmp_path/'stores').rglob('pixels'))
+
+def test_huge_picture(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    with pytest.raises(ValueError, match='cannot be read as a picture'): made(pictures, tmp_path/'stores')
 
 # The face of fastai's loaders
 
@@ -261,3 +301,49 @@ def test_validation_as_fastai(some, tmp_path):
 def test_validation_as_fastai_on_photos(photos, size, presize, tmp_path):
     worst,n = agree(some_of(photos, 120, tmp_path/'some'), tmp_path/'stores', size, presize)
     assert worst <= 1 and n == 120
+
+def test_export_leaves_the_pictures_behind(dls, some, tmp_path):
+    "A model that is given away carries no photo of those it learned from, and still predicts"
+    def size(loaders):
+        learn = make_learner(loaders, 'xresnet10', path=tmp_path)
+        learn.export('net.pkl')
+        return (tmp_path/'net.pkl').stat().st_size
+    assert size(dls) < size(get_dls(8, 32, some, presize=40, workers=0)) + 50_000 < size(dls) + dls.train.store.pixels.size
+    assert load_learner(tmp_path/'net.pkl').predict(get_files(some)[1][0])[0] in dls.vocab
+
+class _Stop(Callback):
+    def after_batch(self): raise KeyboardInterrupt
+
+def test_interrupted(dls):
+    "A fit that broke off leaves the next one nothing to stumble over"
+    learn = make_learner(dls, 'xresnet10', cbs=[NoSync(), DataWait(), Autocast(), _Compiled()])
+    loss,metrics = learn.recorder.loss, list(learn._metrics)
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(torch, 'compile', lambda f: f)
+        with pytest.raises(KeyboardInterrupt): quiet(learn, lambda: learn.fit(1, cbs=_Stop()))
+        quiet(learn, lambda: learn.fit(1))
+    assert learn.recorder.loss is loss and list(learn._metrics) == metrics and 'forward' not in vars(learn.model)
+    assert not learn.model._forward_pre_hooks and not learn.model._forward_hooks
+
+# On a GPU
+
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+
+@cuda
+def test_same_squares_on_the_card(pictures, tmp_path):
+    store = made(pictures, tmp_path/'stores')
+    there = CudaStore(store, 'cuda')
+    for rand in (False, True):
+        squares = [(torch.manual_seed(0), o.squares([*range(12)], rand))[1].cpu() for o in (store, there)]
+        assert torch.equal(*squares)
+
+@cuda
+def test_same_net_twice_on_the_card(some, tmp_path):
+    runs = [fit(recipe('best', 'tiny', epochs=2), some, 3, False, tmp_path).run for _ in range(2)]
+    assert runs[0]['epochs'] == runs[1]['epochs']
+
+@cuda
+def test_statistics_follow_the_net(some):
+    loaders = get_dls(8, 32, some, presize=40, workers=0, device='cpu')
+    net = make_learner(loaders, 'xresnet10').model.cpu()
+    assert with_stats(net, loaders)(torch.rand(2, 3, 32, 32)).shape == (2, 10)

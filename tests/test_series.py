@@ -1,0 +1,76 @@
+"`sota_series`: one sentence for a mistake, and one lesson's misfortune is no other's"
+import json
+from pathlib import Path
+import pytest
+from sota_vision import series
+from sota_vision.compare import Comparison
+from sota_vision.series import execute, record, sota_series
+
+nbformat = pytest.importorskip('nbformat')
+compares = '''from sota_vision.compare import Comparison
+Comparison('coins', [dict(arm=a, seed=s, accuracy=x, seconds=1.) for s in (0, 1) for a,x in (('fair', .5), ('bent', .75))])'''
+
+def lesson(path, *cells):
+    "A notebook of code `cells` at `path`"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells]), path)
+    return path
+
+def said(capsys, *args):
+    "The one line that `sota_series` leaves with"
+    with pytest.raises(SystemExit) as e: sota_series(list(map(str, args)))
+    out,err = capsys.readouterr()
+    assert e.value.code == 2 and not out and err.count('\n') == 1 and err.startswith('sota_series: '), err
+    return err
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in '00_one', '03_two': lesson(tmp_path/f'nbs/{name}.ipynb', '1+1')
+    return tmp_path/'nbs'
+
+@pytest.mark.parametrize('asked', ['3', '01', '03_two'])
+def test_unknown_lesson(folder, tmp_path, capsys, asked):
+    assert f'no lesson {asked}: there are 00, 03' in said(capsys, '--folder', folder, '--out', tmp_path/'out', '00', asked)
+    assert not (tmp_path/'out').exists()
+
+def test_out_is_a_file(folder, tmp_path, capsys):
+    (tmp_path/'out').write_text('mine')
+    for out in tmp_path/'out', tmp_path/'out/below': assert f'{tmp_path/"out"} is a file' in said(capsys, '--folder', folder, '--out', out)
+    assert (tmp_path/'out').read_text() == 'mine'
+
+def test_no_lessons(tmp_path, capsys): assert 'no lessons in' in said(capsys, '--folder', tmp_path)
+
+def test_without_jupyter(folder, capsys, monkeypatch):
+    monkeypatch.setattr(series, 'nbformat', None)
+    assert "pip install 'sota_vision[lab]'" in said(capsys, '--folder', folder)
+
+def test_dead_kernel(tmp_path, capsys):
+    "A kernel that dies takes nothing of the other lessons with it"
+    lesson(tmp_path/'nbs/00_dies.ipynb', '6*7', 'import os; os._exit(1)')
+    lesson(tmp_path/'nbs/01_lives.ipynb', compares)
+    with pytest.raises(SystemExit) as e: sota_series(['--folder', str(tmp_path/'nbs'), '--out', str(tmp_path/'out')])
+    out,err = capsys.readouterr()
+    assert e.value.code == 1 and 'failed: 00_dies' in err
+    assert 'DeadKernelError' in out+err and 'coins' in out and '+25.0' in out
+    assert nbformat.read(tmp_path/'out/00_dies.ipynb', as_version=4).cells[0].outputs[0].data == {'text/plain': '42'}
+
+def test_kernel_that_never_came_up(tmp_path, monkeypatch):
+    def refuses(*args, **kw): raise RuntimeError("Kernel didn't respond in 60 seconds")
+    monkeypatch.setattr(series.NotebookClient, 'execute', refuses)
+    nb = lesson(tmp_path/'00_one.ipynb', '1+1')
+    assert execute(nb, tmp_path/'out.ipynb') == "RuntimeError: Kernel didn't respond in 60 seconds"
+    assert (tmp_path/'out.ipynb').exists()
+
+def test_record_whole_or_not_at_all(tmp_path, monkeypatch):
+    shown = Comparison('coins', [dict(arm=a, seed=0, accuracy=.5, seconds=1.) for a in ('fair', 'bent')])
+    nb,kept = lesson(tmp_path/'00_one.ipynb', ''), tmp_path/'kept.jsonl'
+    monkeypatch.setattr(series, 'comparisons', lambda nb: [shown])
+    record([nb], kept)
+    before = kept.read_text(encoding='utf-8')
+    assert json.loads(before)['compared'] == 'coins'
+    def half(self, text, **kw):
+        with open(self, 'w') as f: f.write(text[:len(text)//2])
+        raise OSError('the disk is full')
+    monkeypatch.setattr(Path, 'write_text', half)
+    with pytest.raises(OSError, match='full'): record([nb], kept)
+    assert kept.read_text(encoding='utf-8') == before
