@@ -51,7 +51,7 @@ def step_seconds(
     for _ in range(2):
         start = time.perf_counter()
         net(x).square().mean().backward()
-        if x.is_cuda: torch.cuda.synchronize()
+        if x.device.type in ('cuda', 'mps'): getattr(torch, x.device.type).synchronize()
     return time.perf_counter() - start
 
 # %% ../nbs/03_progressive_resizing.ipynb #084374d8
