@@ -267,7 +267,7 @@ _techniques = {     # name → how its comparison begins, and the arm
     'mixup, 15 epochs': ('05: mixup, 15 epochs', 'mixup'),
     'label smoothing': ('06: Label smoothing, clean labels', 'ε = 0.1'),
     'smoothing if noisy': ('06: Label smoothing, half', 'ε = 0.1'),
-    'the recipe `best`': ('07: each knob alone', 'best')}
+    "the recipe 'best'": ('07: each knob alone', 'best')}
 
 def explore_results(
     name:str='series_tiny'  # A file of `sota_vision/results`, without its ending

@@ -3,8 +3,10 @@ import json
 from pathlib import Path
 import pytest
 from sota_vision import series
-from sota_vision.compare import Comparison
-from sota_vision.series import execute, record, sota_series
+from sota_vision.compare import Comparison, results_lines
+from sota_vision.series import comparisons, execute, lessons, record, sota_series
+
+root = Path(__file__).resolve().parents[1]
 
 nbformat = pytest.importorskip('nbformat')
 compares = '''from sota_vision.compare import Comparison
@@ -74,3 +76,8 @@ def test_record_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, 'write_text', half)
     with pytest.raises(OSError, match='full'): record([nb], kept)
     assert kept.read_text(encoding='utf-8') == before
+
+def test_kept_results_are_those_shown():
+    "What the package keeps of the series is what its notebooks show; after a run of the lessons: `record(lessons('nbs'), …)`"
+    shown = [dict(lesson=nb.stem[:2], compared=o.what, runs=o.runs) for nb in lessons(root/'nbs') for o in comparisons(nb)]
+    assert results_lines('series_tiny') == json.loads(json.dumps(shown))
