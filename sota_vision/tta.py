@@ -164,20 +164,20 @@ def view_preds(
     return torch.cat(probs, 1), torch.cat(targs) if targs else None
 
 # %% ../nbs/04_test_time_augmentation.ipynb #10870fdf
-def _usual(views): return 'weighted' if views == 'random' else 'mean'
+def _usual(views, beta): return 'mean' if views != 'random' and beta == .25 else 'weighted'
 
 def tta(
     learn,                  # A `Learner`, or a bare `nn.Module` that takes (n, 3, h, w) and gives (n, classes)
     n:int=4,                # Draws per picture if `views` is 'random', from 1
     views:str='random',     # 'random', 'flip', 'corners' or 'scales'
-    reduce:str=None,        # 'weighted' (`beta` for the plain view), 'mean' of all views, or 'max'; None: weighted if `views` is 'random', else the mean
+    reduce:str=None,        # 'weighted' (`beta` for the plain view), 'mean' of all views, or 'max'; None: the mean where nothing is drawn and `beta` is left alone, else weighted
     beta:float=0.25,        # Weight of the plain view if 'weighted', in [0, 1]; None: return (others, plain) apart
     dl:TfmdDL=None,         # Pictures, with or without labels; None: those of `learn.dls[ds_idx]`
     ds_idx:int=1,           # 0: training pictures, 1: validation pictures
     **kwargs                # `act`, `seed` (see `view_preds`), `crop` and `scales` (see `view_batches`)
 ) -> tuple:                 # (probabilities (pictures, classes) float32, targets (pictures,) or None)
     "Test time augmentation: predictions of `learn` combined over several views of each picture, which is read once (fastbook ch. 7)"
-    reduce = reduce or _usual(views)
+    if reduce is None: reduce = _usual(views, beta)
     _check_reduce(reduce, beta)
     probs,targs = view_preds(learn, n, views, dl, ds_idx, **kwargs)
     return combine(probs, reduce, beta), targs
@@ -216,7 +216,7 @@ def plot_views(
     if beta is None: raise ValueError('beta=None: one answer needs a weight in [0, 1]')
     dl,kw = learn.dls.test_dl([pic], num_workers=0), dict(n=n, views=views, crop=crop, scales=scales)
     probs = view_preds(learn, dl=dl, seed=seed, **kw)[0][:,0]
-    answer = combine(probs[:,None], reduce or _usual(views), beta)[0]
+    answer = combine(probs[:,None], _usual(views, beta) if reduce is None else reduce, beta)[0]
     with no_random(seed): xs,_ = first(view_batches(dl, **kw))
     rows,cols = -(-len(xs)//5), min(5, len(xs))
     fig = plt.figure(figsize=(9, 2.1*rows+2.2), layout='constrained')

@@ -67,6 +67,13 @@ def test_beta_none(folder, net):
     got,_ = tta(same(folder, net), beta=None)
     for a,b in zip(got, want): torch.testing.assert_close(a, torch.Tensor(b), atol=1e-5, rtol=0)
 
+@pytest.mark.parametrize('views', ['flip', 'corners', 'scales'])
+def test_usual_weights(learn, views):
+    "Where nothing is drawn every view weighs the same; whoever names a weight gets it, `None` included"
+    probs,_ = view_preds(learn, views=views)
+    for ours,want in (({}, combine(probs, 'mean')), (dict(beta=.6), combine(probs, 'weighted', .6)), (dict(beta=None), combine(probs, 'weighted', None))):
+        torch.testing.assert_close(tta(learn, views=views, **ours)[0], want)
+
 def test_views_differ(folder, net):
     probs,_ = view_preds(same(folder, net), n=3)
     assert all((a-b).abs().max() > 1e-5 for i,a in enumerate(probs) for b in probs[:i])
