@@ -5,11 +5,15 @@ from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from fastai.data.external import fastai_cfg, fastai_path
-from sota_vision import imagenette
-from sota_vision.cli import sota_bench, sota_train
-from sota_vision.imagenette import check_data, data_path, download, get_dls, variants
+from sota_vision.cli.bench import sota_bench
+from sota_vision.cli.train import sota_train
+from sota_vision.data import download as fetching, sources
+from sota_vision.data.download import download
+from sota_vision.data.folders import scan
+from sota_vision.data.sources import data_path, urls
+from sota_vision.imagenette import get_dls
 from sota_vision.profile import profile
-from sota_vision.sketchnette import sketchnette
+from sota_vision.data.sketchnette.sample import sketchnette
 
 def packed(*members, source=None):
     "A `.tgz` in memory: folder `source` as `small`, then `members` (name, link target or None)"
@@ -64,7 +68,7 @@ def test_success_once(server, good, sample, tmp_path):
     server.files['small.tgz'] = good
     got = download(server.url, tmp_path)
     assert got == tmp_path/'small' and [o.name for o in tmp_path.iterdir()] == ['small']
-    assert check_data(got) == got
+    assert scan(got) == got
     def read(p): return {f.relative_to(p).as_posix(): f.read_bytes() for f in p.rglob('*') if f.is_file()}
     assert read(got) == read(sample)
     assert download(server.url, tmp_path) == got and server.asked == ['/small.tgz'], 'the second call asked again'
@@ -147,7 +151,7 @@ class FullFile(io.BytesIO):
 
 def test_full_while_downloading(server, good, tmp_path, monkeypatch):
     server.files['small.tgz'] = good
-    monkeypatch.setattr(imagenette, 'open', lambda *args: FullFile(), raising=False)
+    monkeypatch.setattr(fetching, 'open', lambda *args: FullFile(), raising=False)
     check = len(good), hashlib.md5(good[:2**20]).hexdigest()
     with one_sentence(tmp_path, f'the disk of {tmp_path} is full', f'{2*len(good):,} bytes', error=OSError): download(server.url, tmp_path, check)
     with one_sentence(tmp_path, f'the disk of {tmp_path} is full; make room', error=OSError): download(server.url, tmp_path)
@@ -160,7 +164,7 @@ def test_full_while_unpacking(server, good, tmp_path, monkeypatch):
 def test_not_writable(server, good, tmp_path, monkeypatch):
     server.files['small.tgz'] = good
     def refuse(*args, **kw): raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    monkeypatch.setattr(imagenette.tempfile, 'TemporaryDirectory', refuse)
+    monkeypatch.setattr(fetching.tempfile, 'TemporaryDirectory', refuse)
     with one_sentence(tmp_path, f'could not write to {tmp_path} ({os.strerror(errno.EACCES)})', 'FASTAI_HOME', error=OSError): download(server.url, tmp_path)
 
 def test_below_a_file(server, tmp_path):
@@ -172,8 +176,8 @@ def test_below_a_file(server, tmp_path):
 
 def meanwhile(monkeypatch, act):
     "While we unpack, another program does `act`"
-    ours = imagenette._unpack
-    monkeypatch.setattr(imagenette, '_unpack', lambda *args: (ours(*args), act()))
+    extract = tarfile.TarFile.extractall
+    monkeypatch.setattr(tarfile.TarFile, 'extractall', lambda self, *args, **kw: (extract(self, *args, **kw), act()))
 
 def test_two_at_once(server, good, sample, tmp_path, monkeypatch):
     server.files['small.tgz'] = good
@@ -196,7 +200,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv('FASTAI_HOME', str(tmp_path/'home'))
     monkeypatch.delenv('SOTA_VISION_DATA', raising=False)
     def refuse(url, *args): raise OSError(f'asked for {url}')
-    monkeypatch.setattr(imagenette, 'download', refuse)
+    monkeypatch.setattr(sources, 'download', refuse)
     fastai_cfg.cache_clear()
     yield fastai_path('data')
     fastai_cfg.cache_clear()
@@ -225,7 +229,7 @@ def test_large_enough_for_the_recipe(home, sample, tmp_path, monkeypatch, capsys
 
 def test_fastai_broken(home):
     (home/'imagenette2-160').mkdir(parents=True)
-    with pytest.raises(ValueError, match='is empty'): data_path(prof='cpu')
+    with pytest.raises(ValueError, match='is empty'): scan(data_path(prof='cpu'))
 
 def test_named_places(home, sample, tmp_path, monkeypatch):
     shutil.copytree(sample, home/'imagenette2-160')
@@ -235,7 +239,7 @@ def test_named_places(home, sample, tmp_path, monkeypatch):
     assert data_path(given, 'cpu') == given
     assert data_path(prof=replace(profile('tiny'), n_train=20, n_valid=10)) == sample, 'tiny draws its pictures'
     monkeypatch.setenv('SOTA_VISION_DATA', str(tmp_path/'nowhere'))
-    with pytest.raises(FileNotFoundError, match='no folder at'): data_path(prof='cpu')
+    with pytest.raises(FileNotFoundError, match='no folder at'): scan(data_path(prof='cpu'))
 
-def test_variants():
-    assert list(variants) == sorted(variants) and all(u.endswith('.tgz') for u in variants.values())
+def test_urls():
+    assert list(urls) == sorted(urls) and all(u.endswith('.tgz') for u in urls.values())

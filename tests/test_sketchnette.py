@@ -1,73 +1,104 @@
-"The drawn sample: exact filling, the same picture anywhere, a folder that is whole or absent"
-import subprocess, sys
+"The synthetic sample: exact filling, the same picture anywhere, a folder that is whole or absent"
+import multiprocessing, subprocess
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
-from sota_vision import sketchnette as sk
+from sota_vision.data.sketchnette import sample
+from sota_vision.data.sketchnette.canvas import coverage
+from sota_vision.data.sketchnette.sample import sketch, sketch_classes, sketchnette
 
-spot = st.tuples(st.integers(-20, 60), st.integers(-20, 60))
+corner = st.tuples(st.integers(-20, 60), st.integers(-20, 60))
+rings = st.lists(corner, min_size=3, max_size=7)
 
-def ring_edges(ring):
+def edges_of(ring):
     p = np.array(ring, dtype=np.int64)
     return np.hstack([p, np.roll(p, -1, 0)])
 
+def winding_number(ring, x, y):
+    "How often `ring` goes around a pixel, by a walk along its edges"
+    turns = 0
+    for (x0,y0),(x1,y1) in zip(ring, ring[1:] + ring[:1]):
+        if (y0 <= y) != (y1 <= y) and x0 + (y - y0)*(x1 - x0)//(y1 - y0) <= x: turns += 1 if y1 > y0 else -1
+    return turns
+
 @settings(max_examples=60, deadline=None)
-@given(st.lists(spot, min_size=3, max_size=7))
+@given(rings)
 def test_coverage_is_the_winding_number(ring):
-    "Each pixel against a walk around the ring, edge by edge, in plain Python"
-    got = sk.coverage(ring_edges(ring), 0, 0, 40, 40)
+    inside = coverage(edges_of(ring), 0, 0, 40, 40)
     for y in range(0, 40, 3):
-        for x in range(0, 40, 3):
-            turns = 0
-            for (x0,y0),(x1,y1) in zip(ring, ring[1:] + ring[:1]):
-                if (y0 <= y) != (y1 <= y) and x0 + (y - y0)*(x1 - x0)//(y1 - y0) <= x: turns += 1 if y1 > y0 else -1
-            assert got[y,x] == (turns != 0)
+        for x in range(0, 40, 3): assert inside[y,x] == (winding_number(ring, x, y) != 0)
 
 @settings(max_examples=20, deadline=None)
-@given(st.lists(spot, min_size=3, max_size=7))
+@given(rings)
 def test_a_window_shows_a_part_of_the_whole(ring):
-    whole = sk.coverage(ring_edges(ring), 0, 0, 40, 40)
-    assert (sk.coverage(ring_edges(ring), 7, 11, 30, 25) == whole[11:25,7:30]).all()
+    whole = coverage(edges_of(ring), 0, 0, 40, 40)
+    assert (coverage(edges_of(ring), 7, 11, 30, 25) == whole[11:25,7:30]).all()
 
 @settings(max_examples=25, deadline=None)
-@given(st.sampled_from(sorted(sk.sketch_classes)), st.integers(0, 10**6), st.integers(1, 70), st.integers(1, 70))
+@given(st.sampled_from(sorted(sketch_classes)), st.integers(0, 10**6), st.integers(1, 70), st.integers(1, 70))
 def test_any_seed_and_size(wnid, seed, w, h):
-    im = sk.sketch(wnid, seed, (w,h))
+    im = sketch(wnid, seed, (w,h))
     assert (im.mode, im.size) == ('RGB', (w,h))
-    assert im.tobytes() == sk.sketch(sk.sketch_classes[wnid], seed, (w,h)).tobytes()
+    assert im.tobytes() == sketch(sketch_classes[wnid], seed, (w,h)).tobytes()
 
-@pytest.mark.parametrize('wnid', sk.sketch_classes)
+@pytest.mark.parametrize('wnid', sketch_classes)
 def test_sizes_and_ratios(wnid):
     for i in range(4):
-        w,h = sk.sketch(wnid, i).size
+        w,h = sketch(wnid, i).size
         assert 150 <= min(w, h) <= 340 and .58 < w/h < 1.72
 
-def test_larger_sample_holds_the_smaller(tmp_path):
-    small, large = sk.sketchnette(10, 10, 3, tmp_path), sk.sketchnette(20, 10, 3, tmp_path)
-    for f in small.rglob('*.JPEG'): assert f.read_bytes() == (large/f.relative_to(small)).read_bytes()
-    for f in large.rglob('*.JPEG'): Image.open(f).verify()
+def bytes_of(path): return {o.relative_to(path): o.read_bytes() for o in path.rglob('*.JPEG')}
+
+def visible(folder): return [o.name for o in folder.iterdir() if not o.name.startswith('.')]
+
+def test_larger_sample_contains_the_smaller(tmp_path):
+    small, large = bytes_of(sketchnette(10, 10, 3, tmp_path)), bytes_of(sketchnette(20, 10, 3, tmp_path))
+    assert len(small) == 20 and small.items() <= large.items()
+
+def test_every_file_is_a_whole_picture(tmp_path):
+    files = list(sketchnette(20, 10, 3, tmp_path).rglob('*.JPEG'))
+    for f in files: Image.open(f).load()
+    assert len(files) == 30
 
 def test_splits_and_seeds_differ(tmp_path):
-    a, b = sk.sketchnette(10, 10, 3, tmp_path), sk.sketchnette(10, 10, 4, tmp_path)
-    files = [f.read_bytes() for o in (a, b) for f in o.rglob('*.JPEG')]
-    assert len(set(files)) == len(files) == 40
+    a, b = bytes_of(sketchnette(10, 10, 3, tmp_path)), bytes_of(sketchnette(10, 10, 4, tmp_path))
+    assert len({*a.values(), *b.values()}) == 40
 
-def test_two_at_once(tmp_path):
-    code = f'from sota_vision.sketchnette import sketchnette; sketchnette(20, 10, 5, {str(tmp_path)!r})'
-    runs = [subprocess.Popen([sys.executable, '-c', code]) for _ in range(2)]
-    assert [o.wait() for o in runs] == [0, 0]
-    assert [o.name for o in tmp_path.iterdir()] == [sk.sketchnette(20, 10, 5, tmp_path).name]
-    assert len(list(tmp_path.rglob('*.JPEG'))) == 30
+def test_several_processes_draw_the_same(tmp_path):
+    alone, together = sketchnette(30, 10, 5, tmp_path/'a', workers=1), sketchnette(30, 10, 5, tmp_path/'b', workers=3)
+    assert bytes_of(alone) == bytes_of(together)
 
-def test_nothing_half_drawn(tmp_path, monkeypatch):
+def test_two_processes_ask_at_once(tmp_path):
+    with ProcessPoolExecutor(2, multiprocessing.get_context('spawn')) as pool:
+        a, b = [pool.submit(sketchnette, 20, 10, 5, tmp_path) for _ in range(2)]
+        assert a.result() == b.result()
+    assert visible(tmp_path) == [a.result().name] and len(bytes_of(tmp_path)) == 30
+
+def test_the_second_waits_for_the_first(tmp_path, monkeypatch):
+    drawn, draw = [], sample.draw_sample
+    def counted(folder, *args):
+        drawn.append(folder)
+        draw(folder, *args)
+    monkeypatch.setattr(sample, 'draw_sample', counted)
+    with ThreadPoolExecutor(2) as pool: paths = list(pool.map(lambda _: sketchnette(20, 10, 5, tmp_path), range(2)))
+    assert len(drawn) == 1 and paths[0] == paths[1] and len(bytes_of(paths[0])) == 30
+
+def test_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
     def full(im, file): raise OSError('no space left')
-    monkeypatch.setattr(sk, '_save', full)
-    with pytest.raises(OSError, match='no space left'): sk.sketchnette(10, 10, path=tmp_path)
-    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(sample, 'save_jpeg', full)
+    with pytest.raises(OSError, match='no space left'): sketchnette(10, 10, path=tmp_path)
+    assert not visible(tmp_path)
 
-def test_errors(tmp_path):
+def test_process_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
+    failed = subprocess.CompletedProcess([], 1, stderr='Traceback\nOSError: no space left\n')
+    monkeypatch.setattr(subprocess, 'run', lambda *args, **kw: failed)
+    with pytest.raises(OSError, match='failed: OSError: no space left'): sketchnette(10, 10, path=tmp_path, workers=2)
+    assert not visible(tmp_path)
+
+def test_mistakes(tmp_path):
     (tmp_path/'file').touch()
-    with pytest.raises(OSError, match='cannot write into'): sk.sketchnette(10, 10, path=tmp_path/'file')
-    with pytest.raises(ValueError, match='n_valid is 9'): sk.sketchnette(10, 9, path=tmp_path)
-    with pytest.raises(ValueError, match='no class'): sk.sketch('')
-    with pytest.raises(ValueError, match='size is'): sk.sketch('tench', 0, (0,5))
+    with pytest.raises(OSError, match='cannot write into'): sketchnette(10, 10, path=tmp_path/'file')
+    with pytest.raises(ValueError, match='n_valid is 9'): sketchnette(10, 9, path=tmp_path)
+    with pytest.raises(ValueError, match='no class'): sketch('')
+    with pytest.raises(ValueError, match='size is'): sketch('tench', 0, (0,5))
