@@ -1,22 +1,22 @@
-# Python 3.10, 3.11 or 3.12 and make are enough: every target makes its environment first, once, in .venv.
+# Python 3.10 to 3.14 and make are enough: every target makes its environment first, once, in .venv.
 # Another Python: make PYTHON=/path/to/python. Another scale: make run SOTA_VISION_PROFILE=cpu (or gpu).
 
-FITS   := import sys, venv, ensurepip; sys.exit(not (3,10) <= sys.version_info[:2] <= (3,12))
-PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10 python; do \
+FITS   := import sys, venv, ensurepip; sys.exit(not (3,10) <= sys.version_info[:2] <= (3,14))
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python; do \
             $$p -c '$(FITS)' >/dev/null 2>&1 && echo $$p && break; done)
-NONE   := No Python 3.10 to 3.12 with venv found: install one (Debian and Ubuntu: apt install python3-venv) or name it with make PYTHON=/path/to/python
+NONE   := No Python 3.10 to 3.14 with venv found: install one (Debian and Ubuntu: apt install python3-venv) or name it with make PYTHON=/path/to/python
 BIN    := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 ENV    := .venv/made
 
 export PYTHONUTF8 := 1
-.PHONY: help run lab play test nbdev-test wheel-check pytest readme clean
+.PHONY: help run lab play test ruff nbdev-test wheel-check pytest readme clean
 .NOTPARALLEL:
 
 help:         ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1: /p' Makefile
 
 # Compiled to bytecode now, so that a hundred short-lived processes do not each do it again where Python may not write.
-$(ENV): settings.ini setup.py
+$(ENV): settings.ini setup.py pyproject.toml
 	$(or $(PYTHON),$(error $(NONE))) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/python -m uv pip install --compile-bytecode --python $(BIN)/python --reinstall-package sota_vision --editable '.[dev]'
@@ -35,21 +35,24 @@ play: $(ENV)  ## open the playground: every widget on one page
 
 test nbdev-test wheel-check pytest: export SOTA_VISION_PROFILE := tiny
 test nbdev-test wheel-check pytest: export SOTA_VISION_DATA :=
-test: nbdev-test wheel-check pytest   ## the three below, on a small drawn sample
+test: ruff nbdev-test wheel-check pytest   ## the four below, on a small synthetic sample
+
+ruff: $(ENV)          ## look for faults and lines over 120 characters, in notebooks too
+	$(BIN)/ruff check .
 
 nbdev-test pytest: export OMP_NUM_THREADS := 1
 nbdev-test: export SOTA_VISION_PROFILE := quick
 nbdev-test: $(ENV)    ## run every notebook and the tests in it
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
 
-wheel-check: $(ENV)   ## install the wheel beside the newest fastai, import it, train an epoch
+wheel-check: $(ENV)   ## install the wheel beside the newest fastai and nbdev 3, run every notebook there
 	$(BIN)/python tests/wheel_check.py
 
-pytest: $(ENV)        ## exports, notebooks and README agree, floors hold, and all other tests
+pytest: $(ENV)        ## exports, notebooks and README agree, imports point down only, and all other tests
 	$(BIN)/python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder tests
 
 readme: $(ENV)        ## make README.md from nbs/index.ipynb
 	$(BIN)/python tools/readme.py
 
 clean:        ## remove the environment and everything made, but not your runs
-	rm -rf .venv build dist executed *.egg-info .pytest_cache .hypothesis
+	rm -rf .venv build dist executed *.egg-info .pytest_cache .ruff_cache .hypothesis

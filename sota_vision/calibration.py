@@ -12,19 +12,19 @@ import torch.nn.functional as F
 from scipy.stats import binomtest
 from torch import Tensor
 
-# %% ../nbs/11_calibration.ipynb #b067f41b
+# %% ../nbs/11_calibration.ipynb #7472c9af
 def check_probs(
     probs:Tensor,   # Probabilities, float, (n, classes), rows sum to 1
     targets:Tensor  # Class indices, int, (n,)
 ) -> tuple:         # Both as plain tensors on the CPU, `probs` in double precision
     "`ValueError` for logits, and for targets that do not fit"
     p,t = torch.as_tensor(probs).as_subclass(Tensor).double().cpu(), torch.as_tensor(targets).as_subclass(Tensor).cpu()
-    if p.ndim != 2 or not len(p) or t.shape != p.shape[:1]:
-        raise ValueError(f"shapes {tuple(p.shape)} and {tuple(t.shape)} do not fit: give (n, classes) probabilities and n targets, n ≥ 1")
-    if not (p.min() >= 0 and (p.sum(1)-1).abs().max() < 1e-2):
-        raise ValueError(f"rows of probs must be probabilities that sum to 1; the first sums to {p[0].sum():.3g}: apply softmax first")
-    if not (0 <= t.min() and t.max() < p.shape[1]):
-        raise ValueError(f"targets run from {t.min()} to {t.max()}: with {p.shape[1]} classes they must be 0 to {p.shape[1]-1}")
+    if not (p.ndim == 2 and len(p) and t.shape == p.shape[:1] and 0 <= t.min() and t.max() < p.shape[1]):
+        raise ValueError(f"shapes {tuple(p.shape)} and {tuple(t.shape)} do not fit: "
+                         "give (n, classes) probabilities and n class indices, n ≥ 1")
+    if not (p.min() >= 0 and (p.sum(1)-1).abs().max() < 1e-2):     # so written, not-a-number is refused too
+        raise ValueError("rows of probs must be probabilities that sum to 1; "
+                         f"the first sums to {p[0].sum():.3g}: apply softmax first")
     return p,t
 
 def reliability(
@@ -50,7 +50,7 @@ def ece(
     count,correct,confidence = reliability(probs, targets, bins)
     return ((confidence*count - correct).abs().sum() / count.sum()).item()
 
-# %% ../nbs/11_calibration.ipynb #18622ca2
+# %% ../nbs/11_calibration.ipynb #51c2f20e
 def plot_reliability(
     probs:Tensor,       # Probabilities, float, (n, classes), rows sum to 1
     targets:Tensor,     # Class indices, int, (n,)
@@ -61,23 +61,26 @@ def plot_reliability(
     "Accuracy against confidence, with 95 % intervals; on the diagonal the net means what it says"
     count,correct,confidence = reliability(probs, targets, bins)
     ax = ax or plt.subplots(figsize=(4.4, 4), layout='constrained')[1]
-    ax.bar((torch.arange(bins)+.5)/bins, count/count.sum(), 1/bins, color='0.85', edgecolor='w', label='fraction of the pictures')
+    centers = (torch.arange(bins)+.5)/bins
+    ax.bar(centers, count/count.sum(), 1/bins, color='0.85', edgecolor='w', label='fraction of the pictures')
     ax.plot([0,1], [0,1], color='0.5', ls='--', label='perfect calibration')
     some = count > 0
     x,acc = confidence[some], correct[some]/count[some]
     ci = [binomtest(int(k), int(n)).proportion_ci(method='wilson') for k,n in zip(correct[some], count[some])]
     low,high = torch.tensor([(o.low, o.high) for o in ci]).T
-    ax.errorbar(x, acc, torch.stack([acc-low, high-acc]).clamp(min=0), fmt='o', color='C0', capsize=3, label='accuracy, 95 % interval')
-    ax.set(xlim=(0,1), ylim=(0,1.02), xlabel='confidence', ylabel='accuracy',
-           title=f'{title}\nECE {100*ece(probs, targets, bins):.1f} % ({bins} bins), accuracy {100*correct.sum()/count.sum():.0f} %'.strip())
+    bars = torch.stack([acc-low, high-acc]).clamp(min=0)
+    ax.errorbar(x, acc, bars, fmt='o', color='C0', capsize=3, label='accuracy, 95 % interval')
+    numbers = f'ECE {100*ece(probs, targets, bins):.1f} % ({bins} bins), accuracy {100*correct.sum()/count.sum():.0f} %'
+    ax.set(xlim=(0,1), ylim=(0,1.02), xlabel='confidence', ylabel='accuracy', title=f'{title}\n{numbers}'.strip())
     ax.legend(loc='upper left', fontsize=8)
     return ax.figure
 
-# %% ../nbs/11_calibration.ipynb #56ad2f1d
+# %% ../nbs/11_calibration.ipynb #a5f03a3a
 def log_loss(
     probs:Tensor,   # Probabilities, float, (n, classes), rows sum to 1
     targets:Tensor  # Class indices, int, (n,)
 ) -> float:         # Mean of −log(probability of the right class), ≥ 0, in nats
     "Plain cross-entropy of probabilities, whatever loss the net was trained with; `ValueError` for logits"
     p,t = check_probs(probs, targets)
-    return F.nll_loss(p.clamp(min=1e-38).log(), t).item()   # a probability that underflowed to 0 costs 87 nats, not infinity
+    p = p.clamp(min=1e-38)  # a probability that underflowed to 0 costs 87 nats, not infinity
+    return F.nll_loss(p.log(), t).item()

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['untouched', 'can_fold', 'fuse_bn']
 
-# %% ../nbs/api/13_fusion.ipynb #b6a94410
+# %% ../nbs/api/13_fusion.ipynb #f85fac03
 import torch
 from copy import deepcopy
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-# %% ../nbs/api/13_fusion.ipynb #481f1d24
+# %% ../nbs/api/13_fusion.ipynb #0530dba4
 def untouched(
     m:nn.Module # A layer
 ) -> bool:      # Does calling `m` run the `forward` of its class and nothing else?
@@ -30,7 +30,7 @@ def fuse_bn(
     model:nn.Module,    # A net in eval mode; it is left as it is
     x:Tensor            # A batch of its input, on its device, to compare the answers on
 ) -> nn.Module:         # A copy for inference, or `model` itself where nothing can be folded or the answers differ
-    "Fold each batch norm that follows a convolution in a `Sequential` into it, provided the answer to `x` stays the same"
+    "Fold each batch norm that follows a convolution in a `Sequential` into it, provided the answer to `x` stays"
     fused,found = deepcopy(model), False
     for layers in [m for m in fused.modules() if isinstance(m, nn.Sequential)]:
         if type(layers).forward is not nn.Sequential.forward or not untouched(layers): continue

@@ -16,7 +16,7 @@ from fastai.torch_core import TensorCategory
 from fastcore.basics import GetAttr
 from torch import Tensor
 
-# %% ../nbs/12_label_noise.ipynb #bdc1f051
+# %% ../nbs/12_label_noise.ipynb #2c151025
 def flip_labels(
     labels:Tensor,  # Class indices, int, (n,)
     share:float,    # Fraction of the labels to make wrong, in [0, 1]
@@ -28,12 +28,13 @@ def flip_labels(
     if not 0 <= share <= 1: raise ValueError(f"share is {share}: it is the fraction of labels to make wrong, 0 to 1")
     if n_classes < 2: raise ValueError(f"n_classes is {n_classes}: a label can only be wrong among at least 2")
     if len(y) and not (0 <= y.min() and y.max() < n_classes):
-        raise ValueError(f"labels run from {y.min()} to {y.max()}: with {n_classes} classes they must be 0 to {n_classes-1}")
+        raise ValueError(f"labels run from {y.min()} to {y.max()}: they must be indices of {n_classes} classes")
     pick = torch.from_numpy(rng.permutation(len(y))[:round(share*len(y))])
-    y[pick] = (y[pick] + torch.from_numpy(rng.integers(1, n_classes, len(pick)))) % n_classes   # a step of 1 or more never ends at the start
+    step = torch.from_numpy(rng.integers(1, n_classes, len(pick)))  # 1 or more, so it never ends where it began
+    y[pick] = (y[pick] + step) % n_classes
     return y
 
-# %% ../nbs/12_label_noise.ipynb #fa29e65d
+# %% ../nbs/12_label_noise.ipynb #d5db0e9c
 class RelabelledDataset(GetAttr):
     "A dataset with other labels; its pictures, and all else, are those of `ds`"
     _default = 'ds'
@@ -54,29 +55,29 @@ def relabel(
     ids = {name: i for i,name in enumerate(dls.vocab)}
     known = [ids.get(o, -1) if isinstance(o, str) else int(o) for o in labels]
     for o,i in zip(labels, known):
-        if not 0 <= i < len(ids): raise ValueError(f"label {o!r} is not a class: they are {', '.join(map(str, ids))}, or their indices")
+        if not 0 <= i < len(ids):
+            raise ValueError(f"label {o!r} is not a class: they are {', '.join(map(str, ids))}, or their indices")
     new = copy(dls)
     new.loaders = [dls.train.new(dataset=RelabelledDataset(dls.train_ds, known)), *dls.loaders[1:]]
     return new
 
-# %% ../nbs/12_label_noise.ipynb #6c5767a6
+# %% ../nbs/12_label_noise.ipynb #45f9ec0e
 def noisy_labels(
     files:list,                     # Pictures of Imagenette: `…/train/<wnid>/<name>`
     column:str='noisy_labels_50'    # Column of the table: 'noisy_labels_' and 0, 1, 5, 25 or 50, the % that are wrong
 ) -> list:                          # Label of each file as it is in that column, a wnid
     "Labels of `files` from the noisy_imagenette.csv beside `train/`; a sentence without table, column or picture"
-    tables = {}
-    for root in {Path(f).parents[2] for f in files}:
-        table = root/'noisy_imagenette.csv'
-        if not table.exists():
-            raise FileNotFoundError(f"no {table.name} in {root}: it comes with Imagenette; for other pictures use flip_labels")
-        with table.open(newline='', encoding='utf-8-sig') as f: rows = list(csv.DictReader(f))
-        known = [c for c in (rows[0] if rows else []) if c.startswith('noisy_labels')]
-        if column not in known: raise ValueError(f"{table} has no column {column!r}: choose one of {', '.join(known) or 'none'}")
-        tables[root] = {r['path']: r[column] for r in rows}
-    found = []
-    for root,key in ((Path(f).parents[2], '/'.join(Path(f).parts[-3:])) for f in files):
-        if key not in tables[root]:
-            raise ValueError(f"{key} is not in {root/'noisy_imagenette.csv'}: is it one of Imagenette's own pictures?")
-        found.append(tables[root][key])
-    return found
+    files = [Path(f) for f in files]
+    if not files: return []
+    table = files[0].parents[2]/'noisy_imagenette.csv'
+    if not table.exists():
+        raise FileNotFoundError(f"no {table.name} in {table.parent}: it comes with Imagenette; "
+                                "for other pictures use flip_labels")
+    with table.open(newline='', encoding='utf-8-sig') as f: rows = {r['path']: r for r in csv.DictReader(f)}
+    known = [c for r in [*rows.values()][:1] for c in r if c.startswith('noisy_labels')]
+    if column not in known:
+        raise ValueError(f"{table} has no column {column!r}: choose one of {', '.join(known) or 'none'}")
+    keys = ['/'.join(f.parts[-3:]) for f in files]
+    for key in keys:
+        if key not in rows: raise ValueError(f"{key} is not in {table}: is it one of Imagenette's own pictures?")
+    return [rows[key][column] for key in keys]

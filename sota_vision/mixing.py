@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['paste', 'rand_bbox', 'cutmix', 'CutMix', 'rand_inner_bbox', 'resizemix', 'ResizeMix', 'mix_at_layer', 'ManifoldMixup']
 
-# %% ../nbs/bonus/mixing.ipynb #26273bfc
+# %% ../nbs/bonus/mixing.ipynb #6d8b70da
 import math, torch
 import torch.nn.functional as F
 from contextlib import contextmanager
 from torch import Tensor, nn
-from .mixup import MixHandler, blend, check_alpha, sample_lambda
+from .mix_weights import check_alpha, sample_lambda
+from .mixup import MixHandler, blend
 
-# %% ../nbs/bonus/mixing.ipynb #1d4be9d0
+# %% ../nbs/bonus/mixing.ipynb #5f9d3b2e
 def paste(
     x:Tensor,       # (n, c, h, w) pictures
     patch:Tensor,   # (n, c, h', w') what to paste
@@ -50,7 +51,7 @@ def cutmix(
         raise ValueError(f'box {tuple(box)} (top, left, height, width) leaves pictures of {x.shape[-2]}×{x.shape[-1]}')
     return paste(x, patch, top, left)
 
-# %% ../nbs/bonus/mixing.ipynb #794c4b51
+# %% ../nbs/bonus/mixing.ipynb #5b4f3fdd
 class CutMix(MixHandler):
     "CutMix as a callback: one box per batch, targets mixed by area (Yun et al. 2019)"
     def __init__(self,
@@ -74,14 +75,14 @@ class CutMix(MixHandler):
         mixed,kept = zip(*[cutmix(x, perm, box) for x in self.xb])
         return mixed, lam.new_tensor(kept[:1])
 
-# %% ../nbs/bonus/mixing.ipynb #04ccb273
+# %% ../nbs/bonus/mixing.ipynb #5a92bc8d
 def rand_inner_bbox(
     h:int,          # Height of the picture, in pixels
     w:int,          # Width, in pixels
     scale:float     # Sides of the box over sides of the picture, above 0, at most 1
 ) -> tuple:         # (top, left, height, width) in pixels, each side at least 1
     "A box of `scale` times the picture's sides, anywhere inside it (Qin et al. 2020)"
-    if not 0 < scale <= 1: raise ValueError(f'scale is {scale}: the sides of a box inside the picture are above 0 and at most 1 times its own')
+    if not 0 < scale <= 1: raise ValueError(f'scale is {scale}: a box inside the picture needs one above 0, at most 1')
     bh,bw = [max(1, round(side*scale)) for side in (h,w)]
     top,left = [torch.randint(room+1, (1,)).item() for room in (h-bh, w-bw)]
     return top, left, bh, bw
@@ -96,7 +97,7 @@ def resizemix(
     # without antialiasing a patch of a tenth of the size keeps one pixel in a hundred
     return paste(x, F.interpolate(x[perm], size=(bh,bw), mode='bilinear', antialias=True), top, left)
 
-# %% ../nbs/bonus/mixing.ipynb #49808d2d
+# %% ../nbs/bonus/mixing.ipynb #7600cbbe
 class ResizeMix(MixHandler):
     "ResizeMix as a callback: one box per batch, the shrunken partner pasted into it (Qin et al. 2020)"
     def __init__(self,
@@ -121,23 +122,23 @@ class ResizeMix(MixHandler):
         mixed,kept = zip(*[resizemix(x, perm, box) for x in self.xb])
         return mixed, lam.new_tensor(kept[:1])
 
-# %% ../nbs/bonus/mixing.ipynb #c55f35eb
+# %% ../nbs/bonus/mixing.ipynb #9432c87b
 @contextmanager
 def mix_at_layer(
     layer:nn.Module,    # Layer of some net, called once in a forward pass
     lam:Tensor,         # Weight of each item itself, in [0, 1]: one number, or one per item (n,)
     perm:Tensor         # (n,) int64, the partner of each item
 ):
-    "Inside the `with`, blend what leaves `layer` (Verma et al. 2019); the hook goes when the block ends, however it ends"
+    "Inside the `with`, blend what leaves `layer` (Verma et al. 2019); the hook goes with the block, however that ends"
     def hook(module, inputs, output): return blend(output, lam, perm)
     with layer.register_forward_hook(hook): yield
 
-# %% ../nbs/bonus/mixing.ipynb #846b0842
+# %% ../nbs/bonus/mixing.ipynb #6eee9238
 class ManifoldMixup(MixHandler):
     "Mixup at a random layer, another one for each batch (Verma et al. 2019)"
     def __init__(self,
         alpha:float=0.4,    # α of Beta(α, α), above 0
-        layers:list=None,   # Modules of the model to mix after, None among them for the input; None: the input and each stage
+        layers:list=None,   # Modules to mix after, None among them for the input; None: the input and each stage
         how:str='paper'     # Where λ comes from: 'paper' or 'fastai', see `sample_lambda`
     ):
         check_alpha(alpha)
@@ -149,11 +150,11 @@ class ManifoldMixup(MixHandler):
         super().before_fit()
         blocks = [m for m in list(self.model.children())[:-1] if isinstance(m, nn.Sequential)]
         if self.layers is None and not blocks:
-            raise ValueError(f'{type(self.model).__name__} has no blocks (nn.Sequential) before its head: name the layers to mix at')
+            raise ValueError(f'{type(self.model).__name__} has no blocks (nn.Sequential) before its head: pass layers=')
         self.places = [None, *blocks] if self.layers is None else list(self.layers)
         inside = {None, *self.model.modules()}
         if not self.places or any(m not in inside for m in self.places):
-            raise ValueError('layers holds a module that is not part of the model, or nothing: take them from learn.model')
+            raise ValueError('layers holds a module that is not part of the model, or nothing: see learn.model')
 
     def draw(self,
         n:int   # Items in the batch

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['reductions', 'reduce_views', 'view_preds', 'tta']
 
-# %% ../nbs/07_tta.ipynb #aa246c1d
+# %% ../nbs/07_tta.ipynb #e8590672
 from contextlib import closing, nullcontext
 from fastai.vision.all import *
 from .data.views import prefetch, view_batches
 from .fusion import fuse_bn
 
-# %% ../nbs/07_tta.ipynb #ef7eeefc
+# %% ../nbs/07_tta.ipynb #5b6d2f06
 reductions = ('weighted', 'mean', 'max')
 
 def reduce_views(
@@ -21,14 +21,15 @@ def reduce_views(
 ) -> Tensor:                # (pictures, classes); the rows of a 'max' add up to more than 1
     "One answer from those of several views, as `Learner.tta` of fastai combines them"
     if reduce not in reductions: raise ValueError(f"unknown reduce {reduce!r}: choose one of {', '.join(reductions)}")
-    if beta is not None and not 0 <= beta <= 1: raise ValueError(f'beta={beta}: the weight of the plain view must be in [0, 1]')
-    if len(probs) < 2: raise ValueError(f'probs holds {len(probs)} views: there must be the plain one and at least another')
+    if beta is not None and not 0 <= beta <= 1:
+        raise ValueError(f'beta={beta}: the weight of the plain view must be in [0, 1]')
+    if len(probs) < 2: raise ValueError(f'probs holds {len(probs)} views: two or more are needed, the plain one first')
     if reduce == 'max': return probs.max(0).values
     if reduce == 'mean': return probs.mean(0)
     plain,others = probs[0], probs[1:].mean(0)
     return (others, plain) if beta is None else torch.lerp(others, plain, beta)
 
-# %% ../nbs/07_tta.ipynb #ee7776f8
+# %% ../nbs/07_tta.ipynb #6f1aaf75
 def view_preds(
     learn,                  # A `Learner`, or a bare `nn.Module` that takes (n, 3, h, w) and gives (n, classes)
     n:int=4,                # Random views per picture if `views` is 'random', from 1
@@ -51,7 +52,8 @@ def view_preds(
     dev = next(plain.parameters()).device
     rand = nullcontext() if seed is None and views == 'random' else no_random(seed or 0)
     probs,targs = [],[]
-    with rand, torch.no_grad(), closing(view_batches(dl, n, views, **kwargs)) as made, closing(prefetch(made)) as batches:
+    made = view_batches(dl, n, views, **kwargs)
+    with rand, torch.no_grad(), closing(made), closing(prefetch(made)) as batches:
         for xs,ys in batches:
             xs = [x.to(dev) for x in xs]
             net = net or fuse_bn(plain, xs[0])
@@ -59,13 +61,13 @@ def view_preds(
             targs += [y.cpu().as_subclass(Tensor) for y in ys[:1]]
     return torch.cat(probs, 1), torch.cat(targs) if targs else None
 
-# %% ../nbs/07_tta.ipynb #ec002945
+# %% ../nbs/07_tta.ipynb #e7764f75
 @delegates(view_preds)
 def tta(
     learn,                  # A `Learner`, or a bare `nn.Module` that takes (n, 3, h, w) and gives (n, classes)
     n:int=4,                # Random views per picture if `views` is 'random', from 1
     views:str='random',     # 'random', 'flip', 'corners' or 'scales'
-    reduce:str=None,        # One of `reductions`; None: 'weighted' for random views or where `beta` is given, else 'mean'
+    reduce:str=None,        # One of `reductions`; None: 'weighted' for random views or a `beta` given, else 'mean'
     beta:float=0.25,        # Weight of the plain view if 'weighted', in [0, 1]; None: return (others, plain) apart
     **kwargs
 ) -> tuple:                 # (probabilities (pictures, classes) float32, targets (pictures,) or None)

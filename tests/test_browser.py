@@ -48,7 +48,7 @@ def serve(folder, *command, alive):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values))
     env = os.environ | dict(SOTA_VISION_PROFILE='quick', OMP_NUM_THREADS='1', JUPYTERLAB_SETTINGS_DIR=str(folder/'settings'),
-        JUPYTER_CONFIG_DIR=str(folder/'config'), IPYTHONDIR=str(folder/'ipython'), SOTA_VISION_GUESSES=str(folder/'guesses.json'), PYTHONWARNINGS='ignore', PYTHONPATH=os.pathsep.join(
+        JUPYTER_CONFIG_DIR=str(folder/'config'), IPYTHONDIR=str(folder/'ipython'), SOTA_VISION_PREDICTIONS=str(folder/'predictions.json'), PYTHONWARNINGS='ignore', PYTHONPATH=os.pathsep.join(
             filter(None, (str(root), os.environ.get('PYTHONPATH')))), PATH=os.pathsep.join((str(Path(sys.executable).parent), os.environ['PATH'])))
     env.pop('SOTA_VISION_DATA', None)
     with open(folder/'server.log', 'w') as log:
@@ -245,7 +245,7 @@ def test_lesson(name, running, shots):
 
 def test_refusal(browser, lab):
     "A value that a function refuses puts its sentence in the picture's place, and the next good one brings the picture back"
-    page = opened(browser, lab, 'workshop/explore.ipynb')
+    page = opened(browser, lab, 'api/34_teaching_explore.ipynb')
     run_until(page, 'lines = Explorer(')
     widget = page.locator('.sota-explore').filter(has_text='slope')
     was = size(widget)
@@ -264,7 +264,7 @@ def test_quiz(browser, lab):
     "A question answered wrongly, then rightly"
     page = opened(browser, lab, '00_imagenette.ipynb')
     question = next(o for o in sources('00_imagenette.ipynb') if re.search(r'^Choice\(', o, re.M))
-    run_cell(page, 'from sota_vision.quiz import')
+    run_cell(page, 'from sota_vision.teaching.quiz import')
     form = run_cell(page, question).locator('.sota-quiz')
     options = {k.arg: [ast.literal_eval(o) for o in k.value.keys] for k in ast.parse(question).body[-1].value.keywords}
     for kind,verdict in (('wrong', 'No. '), ('right', 'Right. ')):
@@ -277,7 +277,7 @@ def test_quiz(browser, lab):
 def test_exercise(browser, lab):
     "An exercise as it is found, answered wrongly, answered rightly"
     page = opened(browser, lab, '00_imagenette.ipynb')
-    for o in 'from pathlib import Path', 'from sota_vision.exercises import', 'def name_label(': run_cell(page, o)
+    for o in 'from sota_vision.data.folders import Split', 'from sota_vision.teaching.quiz import', 'def name_label(': run_cell(page, o)
     solution = next(o for o in sources('solutions/00_imagenette.ipynb') if 'def name_label(' in o)
     for code,verdict in ((None, '…'), ("def name_label(path): return path.stem", '✗'), (solution, '✓')):
         if code: retype(page, 'def name_label(', code)

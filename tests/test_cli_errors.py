@@ -1,10 +1,10 @@
 "`sota_train` and a user's mistake: one sentence, exit code 2, no run written down"
-import os, subprocess, sys
+import json, os, subprocess, sys
 from pathlib import Path
 import pytest
 from PIL import Image
-from sota_vision.cli import sota_train
-from sota_vision.imagenette import check_data, data_block, get_files
+from sota_vision.cli.train import sota_train
+from sota_vision.data.folders import scan
 
 def tree(path, *files):
     "A folder `path` that holds tiny pictures called `files`"
@@ -15,12 +15,12 @@ def tree(path, *files):
         else: (path/f).touch()
     return path
 
-def said(capsys, *args):
+def mistake(capsys, *args):
     "The one line that `sota_train` leaves with"
-    with pytest.raises(SystemExit) as e: sota_train(list(map(str, args)))
+    with pytest.raises(SystemExit) as e: sota_train([str(o) for o in args])
     err = capsys.readouterr().err
     assert e.value.code == 2, err
-    assert err.count('\n') == 1 and err.endswith('\n') and err.startswith('sota_train: ') and 'Traceback' not in err, err
+    assert err.count('\n') == 1 and err.endswith('\n') and err.startswith('sota_train: '), err
     return err
 
 train = 'train/cat/1.png', 'train/dog/1.png'
@@ -42,55 +42,72 @@ folders = dict(
 @pytest.mark.parametrize('name', folders)
 def test_folder(name, tmp_path, capsys):
     files,words = folders[name]
-    err = said(capsys, '--profile', 'tiny', '--data', tree(tmp_path/'data', *files), '--out', tmp_path/'out')
+    err = mistake(capsys, '--profile', 'tiny', '--data', tree(tmp_path/'data', *files), '--out', tmp_path/'out')
     assert words in err and str(tmp_path/'data') in err
     assert not list(tmp_path.rglob('run.json'))
 
 def test_what_is_no_picture_may_lie_anywhere(tmp_path):
     "Lists, hidden folders and folders of notes are nobody's mistake"
-    path = tree(tmp_path/'data', *train, 'val/cat/1.png', 'list.csv', 'train/list.csv', 'train/cat/notes/1.txt', 'train/cat/.thumbs/1.png', 'train/.old/1.png')
-    assert check_data(path) == path and list(map(len, get_files(path))) == [2, 1]
-
-def test_loaders_hold_what_is_listed(tmp_path):
-    "A picture that lies too deep or beside the class folders is neither counted nor trained on, and makes no class"
-    path = tree(tmp_path/'data', *train, 'train/cat/wild/2.png', 'train/2.png', 'val/cat/1.png')
-    files,dls = get_files(path), data_block(16, 16).dataloaders(path, bs=1)
-    assert [list(o.items) for o in (dls.train, dls.valid)] == list(map(list, files)) and [len(o) for o in files] == [2, 1]
-    assert list(dls.vocab) == ['cat', 'dog']
+    notes = 'list.csv', 'train/list.csv', 'train/cat/notes/1.txt', 'train/cat/.thumbs/1.png', 'train/.old/1.png'
+    split = scan(tree(tmp_path/'data', *train, 'val/cat/1.png', *notes))
+    assert (len(split.train), len(split.valid), split.classes) == (2, 1, ['cat', 'dog'])
 
 def test_missing_folder(tmp_path, capsys):
-    assert str(tmp_path/'nowhere') in said(capsys, '--data', tmp_path/'nowhere', '--out', tmp_path/'out')
+    assert str(tmp_path/'nowhere') in mistake(capsys, '--data', tmp_path/'nowhere', '--out', tmp_path/'out')
     assert not (tmp_path/'out').exists()
+
+def test_empty_name_of_the_folder(tmp_path, capsys, monkeypatch):
+    "It is not the folder that one happens to be in"
+    monkeypatch.chdir(tree(tmp_path/'data', *train, 'val/cat/1.png'))
+    assert 'data folder is empty' in mistake(capsys, '--profile', 'tiny', '--data', '', '--out', tmp_path/'out')
 
 def test_missing_from_environment(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv('SOTA_VISION_DATA', str(tmp_path/'nowhere'))
-    assert 'no folder at' in said(capsys, '--profile', 'cpu', '--out', tmp_path/'out')
+    assert 'no folder at' in mistake(capsys, '--profile', 'cpu', '--out', tmp_path/'out')
 
 @pytest.mark.parametrize('args, words', [
-    (('--arch', 'resnet1000'), "'resnet1000'"), (('--size', 0), 'size=0'), (('--bs', 0), 'bs=0'), (('--bs', -1), 'bs=-1'),
-    (('--epochs', 0), 'epochs=0'), (('--presize', 0), 'presize=0'), (('--lr', 0), 'lr=0'), (('--profile', 'huge'), "'huge'"),
-    (('--size', 96, '--presize', 48), 'presize=48'), (('--bs', 100_000), 'bs=100000')])
+    ('--arch resnet1000', "'resnet1000'"), ('--size 0', 'size=0'), ('--bs 0', 'bs=0'), ('--bs -1', 'bs=-1'),
+    ('--bs many', "'many'"), ('--epochs 0', 'epochs=0'), ('--presize 0', 'presize=0'), ('--lr 0', 'lr=0'),
+    ('--profile huge', "'huge'"), ('--size 96 --presize 48', 'presize=48'), ('--bs 100000', 'bs=100000'),
+    ('--stages 3-48', "'3-48' is no schedule"), ('--seed -1', 'seed=-1'), ('--runs 0', 'runs=0'),
+    ('--colour red', '--colour'), ('--recipe nowhere.json', "'nowhere.json'")])
 def test_value(args, words, data, tmp_path, capsys):
     profile = () if '--profile' in args else ('--profile', 'tiny')
-    assert words in said(capsys, *profile, *args, '--data', data, '--out', tmp_path/'out')
+    assert words in mistake(capsys, *profile, *args.split(), '--data', data, '--out', tmp_path/'out')
     assert not list(tmp_path.rglob('run.json'))
 
 def test_out_holds_a_run(data, tmp_path, capsys):
     run = tree(tmp_path/'out')/'run.json'
     run.write_text('{}')
-    assert str(tmp_path/'out') in said(capsys, '--profile', 'tiny', '--data', data, '--out', tmp_path/'out')
+    assert str(tmp_path/'out') in mistake(capsys, '--profile', 'tiny', '--data', data, '--out', tmp_path/'out')
     assert run.read_text() == '{}' and [o.name for o in (tmp_path/'out').iterdir()] == ['run.json']
 
 def test_out_is_a_file(data, tmp_path, capsys):
     (tmp_path/'out').write_text('mine')
-    err = said(capsys, '--profile', 'tiny', '--data', data, '--out', tmp_path/'out')
+    err = mistake(capsys, '--profile', 'tiny', '--data', data, '--out', tmp_path/'out')
     assert str(tmp_path/'out') in err and 'is a file' in err
     assert (tmp_path/'out').read_text() == 'mine'
 
+def test_diverged(tmp_path, capsys):
+    "A loss that is no number is said with its epoch, and no result is written"
+    out = str(tmp_path/'out')
+    with pytest.raises(SystemExit) as e: sota_train(['--profile', 'quick', '--lr', '1e30', '--out', out])
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert e.value.code == 2 and last.startswith('sota_train: ') and 'epoch 1' in last
+    assert not list(tmp_path.rglob('run.json'))
+
+def test_recipe_with_a_byte_order_mark(tmp_path):
+    "As Windows' editors write it"
+    fields = dict(arch='xresnet10', size=32, presize=48, bs=16, epochs=1)
+    (tmp_path/'mine.json').write_text(json.dumps(fields), 'utf-8-sig')
+    sota_train(['--profile', 'quick', '--recipe', str(tmp_path/'mine.json'), '--out', str(tmp_path/'out')])
+    assert json.loads((tmp_path/'out/run.json').read_text(encoding='utf-8'))['recipe']['arch'] == 'xresnet10'
+
 def test_exit_code(tmp_path):
-    code = 'from sota_vision.cli import sota_train; sota_train()'
-    cmd = [sys.executable, '-W', 'ignore', '-c', code, '--profile', 'tiny', '--data', str(tmp_path/'nowhere'), '--out', str(tmp_path/'out')]
-    root = str(Path(__file__).resolve().parents[1])
-    done = subprocess.run(cmd, cwd=tmp_path, env=os.environ | {'PYTHONPATH': root}, capture_output=True, text=True)
+    code = 'from sota_vision.cli.train import sota_train; sota_train()'
+    cmd = [sys.executable, '-W', 'ignore', '-c', code, '--profile', 'tiny']
+    cmd += ['--data', str(tmp_path/'nowhere'), '--out', str(tmp_path/'out')]
+    env = os.environ | {'PYTHONPATH': str(Path(__file__).resolve().parents[1])}
+    done = subprocess.run(cmd, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count('\n') == 1 and str(tmp_path/'nowhere') in done.stderr, done.stderr
     assert not list(tmp_path.iterdir())

@@ -2,21 +2,24 @@
 import json, re, subprocess, sys
 from pathlib import Path
 import pytest
-from sota_vision.lessons import copy_lessons, series_files, series_folder, sota_lessons
+from sota_vision.cli.lessons import copy_lessons, series_files, series_folder, sota_lessons
 
-def said(capsys, *args):
+def mistake(capsys, *args):
     "The one line that `sota_lessons` leaves with"
-    with pytest.raises(SystemExit) as e: sota_lessons(list(map(str, args)))
+    with pytest.raises(SystemExit) as e: sota_lessons([str(o) for o in args])
     err = capsys.readouterr().err
     assert e.value.code == 2 and err.count('\n') == 1 and err.startswith('sota_lessons: '), err
     return err
 
-def links(folder):
-    "Every link to a notebook or a picture in `folder`: (notebook, target)"
+def read(nb): return json.loads(nb.read_text(encoding='utf-8'))
+
+def broken_links(folder):
+    "Links to notebooks or pictures in `folder` that lead nowhere: (notebook, target)"
     for nb in folder.rglob('*.ipynb'):
-        for c in json.loads(nb.read_text(encoding='utf-8'))['cells']:
+        for c in read(nb)['cells']:
             if c['cell_type'] != 'markdown': continue
-            for target in re.findall(r'(?:\]\(|src=")([\w/.-]+\.(?:ipynb|png))', ''.join(c['source'])): yield nb,target
+            for target in re.findall(r'(?:\]\(|src=")([\w/.-]+\.(?:ipynb|png))', ''.join(c['source'])):
+                if not (nb.parent/target).exists(): yield nb.relative_to(folder).as_posix(), target
 
 @pytest.fixture(scope='module')
 def copied(tmp_path_factory):
@@ -27,49 +30,51 @@ def copied(tmp_path_factory):
 def test_bytes(copied):
     for o in series_files(True): assert (copied/o).read_bytes() == (series_folder()/o).read_bytes()
 
+def test_every_notebook_is_copied(copied):
+    there = {o.relative_to(series_folder()) for o in series_folder().rglob('*.ipynb') if o.parent.name[0] != '.'}
+    assert there == {o for o in series_files(True) if o.suffix == '.ipynb'}
+
 def test_links(copied):
-    found = list(links(copied))
-    assert len(found) > 20, 'there are links to try'
-    lost = [(nb.name, target) for nb,target in found if not (nb.parent/target).exists()]
+    lost = list(broken_links(copied))
     assert not lost, f'links that lead nowhere: {lost}'
 
 def test_links_without_solutions(tmp_path):
     copy_lessons(tmp_path)
-    lost = [target for nb,target in links(tmp_path) if not (nb.parent/target).exists()]
-    assert all(o.startswith('solutions/') for o in lost), lost
+    lost = [target for _,target in broken_links(tmp_path) if 'solutions/' not in target]
+    assert not lost, lost
 
 @pytest.mark.parametrize('name', ['bare', 'clean'])
-def test_twins(copied, name):
-    twins = sorted((copied/name).glob('*.ipynb'))
-    assert [o.name for o in twins] == sorted(o.name for o in copied.glob('[0-9][0-9]_*.ipynb'))
-    for o in twins:
-        mine,lesson = (json.loads(p.read_text(encoding='utf-8')) for p in (o, copied/o.name))
-        code = [c for c in mine['cells'] if c['cell_type'] == 'code']
-        assert len(code) == sum(c['cell_type'] == 'code' for c in lesson['cells']) and not any(c['outputs'] for c in code)
-        assert any(c['source'] for c in code) == (name == 'bare')
+def test_stripped_copies(copied, name):
+    stripped = sorted((copied/name).glob('*.ipynb'))
+    assert [o.name for o in stripped] == sorted(o.name for o in copied.glob('[0-9][0-9]_*.ipynb'))
+    for o in stripped:
+        mine,lesson = ([c for c in read(p)['cells'] if c['cell_type'] == 'code'] for p in (o, copied/o.name))
+        assert len(mine) == len(lesson) and not any(c['outputs'] for c in mine)
+        assert any(c['source'] for c in mine) == (name == 'bare')
         assert o.stat().st_size < (copied/o.name).stat().st_size
 
-def test_twins_are_notebooks(copied):
+@pytest.mark.parametrize('name', ['bare', 'clean'])
+def test_stripped_copies_are_notebooks(copied, name):
     nbformat = pytest.importorskip('nbformat')
-    for name in 'bare/05_mixup.ipynb', 'clean/05_mixup.ipynb': nbformat.validate(nbformat.read(copied/name, as_version=4))
+    nbformat.validate(nbformat.read(copied/name/'08_mixup.ipynb', as_version=4))
 
 def test_force_keeps(tmp_path):
     copy_lessons(tmp_path)
-    mine,own = tmp_path/'02_normalization.ipynb', tmp_path/'figures'/'mine.png'
+    mine,own = tmp_path/'04_normalization.ipynb', tmp_path/'figures'/'mine.png'
     own.parent.mkdir(); own.write_bytes(b'drawn by me')
     for text in ('first', 'second'):
         mine.write_text(text)
         copy_lessons(tmp_path, force=True)
-    assert (tmp_path/'02_normalization.yours.ipynb').read_text() == 'first'
-    assert (tmp_path/'02_normalization.yours2.ipynb').read_text() == 'second'
+    assert (tmp_path/'04_normalization.yours.ipynb').read_text() == 'first'
+    assert (tmp_path/'04_normalization.yours2.ipynb').read_text() == 'second'
     assert mine.read_bytes() == (series_folder()/mine.name).read_bytes() and own.read_bytes() == b'drawn by me'
     assert len([o for o in tmp_path.rglob('*') if 'yours' in o.name]) == 2, 'what does not differ is left alone'
 
 def test_refuses(tmp_path, capsys):
     (tmp_path/'notes.txt').write_text('mine')
-    assert 'is not empty' in said(capsys, tmp_path, '--no-lab')
-    assert 'is a file' in said(capsys, tmp_path/'notes.txt', '--no-lab')
-    assert 'notes.txt is a file' in said(capsys, tmp_path/'notes.txt'/'below', '--no-lab', '--force')
+    assert 'is not empty' in mistake(capsys, tmp_path, '--no-lab')
+    assert 'is a file' in mistake(capsys, tmp_path/'notes.txt', '--no-lab')
+    assert 'notes.txt is a file' in mistake(capsys, tmp_path/'notes.txt'/'below', '--no-lab', '--force')
     assert [o.name for o in tmp_path.iterdir()] == ['notes.txt'] and (tmp_path/'notes.txt').read_text() == 'mine'
 
 def test_an_empty_folder_will_do(tmp_path, capsys):
@@ -77,24 +82,35 @@ def test_an_empty_folder_will_do(tmp_path, capsys):
     assert (tmp_path/'index.ipynb').exists() and capsys.readouterr().out.endswith(f'notebooks in {tmp_path}\n')
 
 def test_without_jupyter(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr('sota_vision.lessons.find_spec', {}.get)
-    assert "pip install 'sota_vision[lab]'" in said(capsys, tmp_path/'new')
+    monkeypatch.setattr('sota_vision.cli.lessons.find_spec', {}.get)
+    assert "pip install 'sota_vision[lab]'" in mistake(capsys, tmp_path/'new')
     assert not (tmp_path/'new').exists()
 
-@pytest.mark.parametrize('code', [0, 3])
-def test_ends_as_jupyter_does(tmp_path, monkeypatch, code):
-    monkeypatch.setattr('sota_vision.lessons.find_spec', bool)
-    monkeypatch.setattr(subprocess, 'run', lambda *args, **kw: subprocess.CompletedProcess(args, code))
-    try: sota_lessons([str(tmp_path)])
-    except SystemExit as e: assert e.code == code != 0
-    else: assert code == 0
+@pytest.fixture
+def jupyterlab(monkeypatch):
+    "Pretends that JupyterLab ran; calling it sets the exit code, and gives the list of calls"
+    calls = []
+    def ends_with(code):
+        def run(cmd, cwd):
+            calls.append((cmd[1:], str(cwd)))
+            return subprocess.CompletedProcess(cmd, code)
+        monkeypatch.setattr('sota_vision.cli.lessons.find_spec', bool)
+        monkeypatch.setattr(subprocess, 'run', run)
+        return calls
+    return ends_with
 
-def test_one_home_for_one_sentence():
-    "All commands say a mistake with the same function"
-    from sota_vision import cli, lessons, series
-    assert cli.one_sentence is series.one_sentence is lessons.one_sentence
+def test_opens_jupyterlab(tmp_path, jupyterlab):
+    calls = jupyterlab(0)
+    sota_lessons([str(tmp_path)])
+    assert calls == [(['-m', 'jupyterlab', 'index.ipynb'], str(tmp_path))]
 
-def test_starts_quickly():
-    "The command must not wait for torch, which nothing in it needs"
-    code = "import sys, sota_vision.lessons; sys.exit('torch' in sys.modules or 'fastai' in sys.modules)"
+def test_ends_as_jupyterlab_does(tmp_path, jupyterlab):
+    jupyterlab(3)
+    with pytest.raises(SystemExit) as e: sota_lessons([str(tmp_path)])
+    assert e.value.code == 3
+
+@pytest.mark.parametrize('module', ['cli.core', 'cli.lessons', 'cli.series', 'cli.train', 'cli.bench', 'cli.evidence'])
+def test_starts_quickly(module):
+    "A command that is asked for --help must not wait for torch"
+    code = f"import sys, sota_vision.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, '-c', code], cwd=Path(__file__).parents[1]).returncode == 0

@@ -1,13 +1,15 @@
-"Random inputs for the formulas of mixup, and the cases that need a device or two inputs"
-import math, pickle
+"The formulas of mixup on random inputs, and the callback beside other losses, targets and interruptions"
+import pickle
 import pytest, torch
 import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 from torch import nn
-from fastai.basics import Callback, CancelBatchException, DataLoader, DataLoaders, Learner
+from fastai.basics import Callback, DataLoader, DataLoaders, Learner
 import fastai.callback.all  # puts `no_bar` and `to_fp16` onto `Learner`
 from fastai.losses import CrossEntropyLossFlat, LabelSmoothingCrossEntropy
-from sota_vision.mixup import *
+from fastai.callback.mixup import MixUp
+from sota_vision.mix_weights import sample_lambda
+from sota_vision.mixup import Mixup, blend, mixed_loss
 
 few = settings(max_examples=25, deadline=None)
 sizes, seeds, shares = st.integers(1, 9), st.integers(0, 2**31-1), st.floats(0, 1)
@@ -45,8 +47,8 @@ def test_swapping_the_roles_changes_nothing(seed, n, lam):
 @few
 @given(seeds, sizes, shares)
 def test_targets_stay_a_distribution(seed, n, lam):
-    x,y,_,perm = drawn(seed, n)
-    target = mix(x, F.one_hot(y, 5).float(), lam, perm)[1]
+    _,y,_,perm = drawn(seed, n)
+    target = blend(F.one_hot(y, 5).float(), lam, perm)
     assert torch.allclose(target.sum(1), torch.ones(n), atol=1e-6) and (target >= 0).all()
 
 @few
@@ -60,43 +62,15 @@ def test_two_losses_equal_one_hot(seed, n, eps, per_item, reduction):
     assert loss.reduction == reduction
 
 @few
-@given(st.floats(1e-12, 1e3), st.sampled_from(['paper', 'fastai', 'chapter']), seeds)
+@given(st.floats(1e-12, 1e3), st.sampled_from(['paper', 'fastai']), seeds)
 def test_lambda_in_range(alpha, how, seed):
     torch.manual_seed(seed)
-    lam = draw_lambda(50, alpha, how)
+    lam = sample_lambda(50, alpha, how)
     assert lam.shape == (50,) and lam.dtype == torch.float32
     assert (lam >= (0 if how == 'paper' else 0.5)).all() and (lam <= 1).all()
 
-@few
-@given(st.integers(1, 80), st.integers(1, 80), shares, seeds)
-def test_cut_box_lies_inside(h, w, lam, seed):
-    torch.manual_seed(seed)
-    top,left,bh,bw = cut_box(h, w, lam)
-    assert 0 <= top <= top+bh <= h and 0 <= left <= left+bw <= w
-    assert bh <= h*math.sqrt(1-lam) + 0.5 and bw <= w*math.sqrt(1-lam) + 0.5
-
-@few
-@given(st.integers(2, 40), st.integers(2, 40), st.floats(0.01, 1), seeds, st.sampled_from([cutmix, resizemix]))
-def test_share_is_the_area(h, w, scale, seed, how):
-    torch.manual_seed(seed)
-    x = torch.stack([torch.zeros(1, h, w), torch.ones(1, h, w)])
-    box = inner_box(h, w, scale)
-    out,lam = how(x, torch.tensor([1,0]), box)
-    assert out.mean((1,2,3)).tolist() == pytest.approx([1-lam, lam], abs=1e-4)
-    assert lam == pytest.approx(1 - box[2]*box[3]/(h*w))
-    assert x[0].sum() == 0 and x[1].sum() == h*w
-
-@few
-@given(seeds, st.integers(1, 6), shares)
-def test_linear_nets_mix_anywhere(seed, n, lam):
-    torch.manual_seed(seed)
-    net,x,perm = nn.Sequential(nn.Linear(5,7), nn.Linear(7,4), nn.Linear(4,2)), torch.randn(n,5), torch.randperm(n)
-    for layer in net:
-        with mixed_at(layer, lam, perm): inside = net(x)
-        assert torch.allclose(inside, net(blend(x, lam, perm)), atol=1e-5)
-        assert not layer._forward_hooks
-
-every = [Mixup, lambda: Mixup(how='paper', per_item=False), CutMix, ResizeMix, ManifoldMixup]
+def per_batch(): return Mixup(how='paper', per_item=False)
+every = [Mixup, per_batch]
 
 @pytest.mark.parametrize('make', every)
 @pytest.mark.parametrize('loss', [CrossEntropyLossFlat(), LabelSmoothingCrossEntropy(), nn.CrossEntropyLoss(weight=torch.tensor([1.,2,3])), F.cross_entropy])
@@ -141,27 +115,70 @@ def test_training_pictures_in_memory_stay_whole():
     for make in every: fit(learner(make(), x=x))
     assert torch.equal(x, before)
 
-def test_an_instance_forward_survives_manifold_mixup():
-    learn = learner(ManifoldMixup())
-    own = learn.model.forward
-    learn.model.forward = own
-    fit(learn)
-    assert vars(learn.model)['forward'] is own
-
-def test_a_cancelled_batch_leaves_no_wrapper():
-    class Skip(Callback):
-        order = 5
-        def before_batch(self): raise CancelBatchException
-    learn = learner(ManifoldMixup(), Skip())
-    learn.manifold_mixup.layers = [learn.model[1]]
-    fit(learn)
-    assert 'forward' not in vars(learn.model)
-
 def test_prediction_is_not_mixed():
-    learn = fit(learner(Mixup(), CutMix(), n=6), lr=0.)
+    learn = fit(learner(Mixup(), n=6), lr=0.)
     x = torch.stack([o[0] for o in learn.dls.valid.dataset])
     with learn.no_bar(): pred,_ = learn.get_preds(ds_idx=0)
     assert torch.allclose(pred, learn.model(x).softmax(1), atol=1e-6)
+
+class Interrupt(Callback):
+    "Ctrl-C in the second batch"
+    def after_pred(self):
+        if self.iter == 1: raise KeyboardInterrupt
+
+def test_an_interrupted_fit_keeps_the_loss():
+    learn = learner(Mixup(), Interrupt())
+    loss = learn.loss_func
+    with pytest.raises(KeyboardInterrupt): fit(learn)
+    assert learn.loss_func is loss
+
+class Unmixed(Mixup):
+    "λ = 1: every picture is itself"
+    def draw(self, n): return torch.ones(1)
+
+def weights(learn): return torch.cat([p.detach().flatten() for p in learn.model.parameters()])
+
+def test_class_weights():
+    "Without mixing the callback must train as the weighted loss alone does"
+    loss = CrossEntropyLossFlat(weight=torch.tensor([1.,5.,0.2]))
+    torch.testing.assert_close(weights(fit(learner(Unmixed(), loss_func=loss))), weights(fit(learner(loss_func=loss))))
+
+def test_soft_targets_equal_labels():
+    labels = torch.randint(3, (7,))
+    hard = fit(learner(Mixup(), y=labels))
+    soft = fit(learner(Mixup(), y=F.one_hot(labels, 3).float(), loss_func=nn.CrossEntropyLoss()))
+    torch.testing.assert_close(weights(hard), weights(soft))
+
+def test_equals_fastai():
+    torch.testing.assert_close(weights(fit(learner(Mixup(.4), n=8, bs=4))), weights(fit(learner(MixUp(.4), n=8, bs=4))))
+
+def test_validation_is_plain():
+    learn = fit(learner(Mixup()), lr=0.)
+    x,y = zip(*learn.dls.valid.dataset)
+    assert learn.recorder.values[-1][1] == pytest.approx(F.cross_entropy(learn.model(torch.stack(x)), torch.stack(y)).item(), abs=1e-5)
+
+class HeavierFirst(Callback):
+    "The label that stays in `yb` has the larger weight"
+    run_valid = False
+    def after_loss(self): assert (self.mixup.lam >= .5).all()
+
+def test_the_heavier_label_stays(): fit(learner(Mixup(how='paper'), HeavierFirst()))
+
+@pytest.mark.parametrize('alpha', [0, -.4, float('nan'), float('inf')])
+def test_wrong_alpha(alpha):
+    for make in (Mixup, lambda a: sample_lambda(alpha=a)):
+        with pytest.raises(ValueError, match='needs a positive number'): make(alpha)
+
+def test_wrong_values():
+    with pytest.raises(ValueError, match="choose 'paper' or 'fastai'"): Mixup(how='gamma')
+    with pytest.raises(ValueError, match='one-hot'): blend(torch.arange(4), .3, torch.arange(4))
+    with pytest.raises(ValueError, match='4 items need as many partners and weights'): blend(torch.rand(4), torch.rand(2), torch.arange(4))
+
+@pytest.mark.parametrize('alpha', [1e-6, 5e-3, .4, 4])
+def test_moments_of_beta(alpha):
+    torch.manual_seed(0)
+    lam = sample_lambda(100_000, alpha, 'paper')
+    assert lam.mean().item() == pytest.approx(.5, abs=.01) and lam.var().item() == pytest.approx(1/(4*(2*alpha+1)), abs=.01)
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 @pytest.mark.parametrize('make', every)

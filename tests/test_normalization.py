@@ -1,7 +1,8 @@
 "Statistics of channels: exact however pictures are cut into batches, wherever their values lie"
 import pytest, torch
 from hypothesis import given, settings, strategies as st
-from sota_vision.normalization import NormalizeLayer, channel_stats
+from sota_vision.data.statistics import channel_stats
+from sota_vision.normalization import NormalizeLayer
 
 cuts = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 

@@ -6,7 +6,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from fastai.vision.all import (AffineCoordTfm, Callback, CancelFitException, ConvLayer, CrossEntropyLossFlat, DataLoaders, IntToFloatTensor,
                                L, Learner, Normalize, RandomResizedCropGPU, TensorCategory, TensorImage, TfmdDL, accuracy,
                                aug_transforms, first, imagenet_stats)
-from sota_vision.progressive import ProgressiveResize, cost, epoch_sizes, multiply_adds, plot_cost, ramp, set_size, share
+from sota_vision.cost import cost, linear_schedule, macs, relative_cost
+from sota_vision.progressive import ProgressiveResize, epoch_sizes, set_size
+from sota_vision.teaching.figures import plot_cost
 
 stages = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 300)), min_size=1, max_size=6)
 rising = stages.map(lambda pairs: [(n, s) for (n, _), s in zip(pairs, sorted(s for _, s in pairs))])
@@ -82,7 +84,7 @@ def test_a_size_that_falls_is_refused_wherever_it_falls(schedule):
 
 @given(st.integers(1, 30), st.integers(1, 300), st.integers(0, 300), st.integers(1, 40))
 def test_a_ramp_climbs_within_its_ends(epochs, small, more, step):
-    sizes = epoch_sizes(ramp(epochs, small, small+more, step))
+    sizes = epoch_sizes(linear_schedule(epochs, small, small+more, step))
     assert len(sizes) == epochs and sizes[-1] == small+more
     assert sizes[0] == (small if epochs > 1 else small+more)
     assert all((s-small) % step == 0 or s == small+more for s in sizes)
@@ -98,11 +100,11 @@ def test_what_cannot_be_meant_gets_one_sentence(schedule, words):
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 4), st.sampled_from([1, 3, 5]), st.integers(1, 2), st.integers(8, 33), st.booleans())
-def test_multiply_adds_are_half_of_pytorchs_flops(n_in, width, ks, stride, size, grouped):
+def test_macs_are_half_of_pytorchs_flops(n_in, width, ks, stride, size, grouped):
     net = nn.Sequential(nn.Conv2d(n_in, 2*width, ks, stride=stride), nn.Conv2d(2*width, 4*width, 1, groups=2 if grouped else 1),
                         nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16*width, 3))
     with FlopCounterMode(display=False) as counter, torch.no_grad(): net(torch.randn(1, n_in, size, size))
-    assert 2*multiply_adds(net, size, n_in) == counter.get_total_flops()
+    assert 2*macs(net, size, n_in) == counter.get_total_flops()
 
 
 def test_counting_leaves_the_net_alone():
@@ -115,11 +117,11 @@ def test_counting_leaves_the_net_alone():
 
 def test_share_of_a_flat_schedule_is_one_and_of_a_small_start_is_less():
     costs = cost(nn.Sequential(nn.Conv2d(3, 4, 1)), [8, 12, 16], bs=2, repeat=1)
-    assert share(costs, [(3, 12)]).tolist() == pytest.approx([1, 1, 1])
-    part = share(costs, [(1, 8), (1, 16)])
-    assert part.pixels == part.multiply_adds == pytest.approx((8*8 + 16*16) / (2*16*16))
+    assert relative_cost(costs, [(3, 12)]).tolist() == pytest.approx([1, 1, 1])
+    part = relative_cost(costs, [(1, 8), (1, 16)])
+    assert part.pixels == part.macs == pytest.approx((8*8 + 16*16) / (2*16*16))
     assert len(plot_cost(costs, [(1, 8), (1, 16)]).axes) == 2
-    with pytest.raises(ValueError, match='call cost with these sizes too'): share(costs, [(1, 4), (1, 16)])
+    with pytest.raises(ValueError, match='call cost with these sizes too'): relative_cost(costs, [(1, 4), (1, 16)])
 
 
 @pytest.mark.parametrize('kwargs', [dict(), dict(min_scale=.75), dict(flip_vert=True, max_warp=0.), dict(max_rotate=0., max_warp=0., max_zoom=1.)])

@@ -1,98 +1,143 @@
-"Every lesson asks its questions and its guesses in cells that work, and the numbers they call right are the computed ones"
-import ast, json, math, os, re, subprocess, sys
+"Lessons ask questions and predictions in cells that work, and the numbers they call right are the computed ones"
+import ast, json, math, re
 from pathlib import Path
 import pytest, torch
-from sota_vision.imagenette import fill_zoom
-from sota_vision.losses import optimal_gap, smooth_targets
-from sota_vision.quiz import Amount, Choice, Words
+import torch.nn.functional as F
+from scipy.stats import t as student_t
+from sota_vision.label_smoothing import optimal_margin, smooth_targets
+from sota_vision.presizing import fill_zoom
+from sota_vision.teaching import quiz
+from sota_vision.teaching.predictions import outcome, prediction
+from sota_vision.teaching.quiz import Amount, Choice, Words
 
 nbs = Path(__file__).resolve().parents[1]/'nbs'
-# the first eight, and every later lesson that asks by these cells
-lessons = [o.name for o in sorted(nbs.glob('[0-9][0-9]_*.ipynb')) if o.name < '08' or 'sota_vision.quiz' in o.read_text(encoding='utf-8')]
-each_lesson = pytest.mark.parametrize('name', lessons)
 kinds = dict(Amount=Amount, Choice=Choice, Words=Words)
 
-def sources(name, kind='code'):
-    "Text of the cells of one kind"
-    return [''.join(o['source']) for o in json.loads((nbs/name).read_text(encoding='utf-8'))['cells'] if o['cell_type'] == kind]
+def sources(lesson, kind='code'):
+    "Texts of the cells of one kind"
+    notebook = json.loads((nbs/lesson).read_text(encoding='utf-8'))
+    return [''.join(c['source']) for c in notebook['cells'] if c['cell_type'] == kind]
 
-def questions(name):
+def questions(lesson):
     "The questions of a lesson, made as its cells make them"
-    cells = [o.split('\n', 1)[1] for o in sources(name) if re.match(r'#\| echo: false\n(Amount|Choice|Words)\(', o)]
-    return [eval(o, dict(kinds)) for o in cells]
+    cells = [re.sub(r'^(#\|.*\n)+', '', s) for s in sources(lesson)]
+    return [eval(s, dict(kinds)) for s in cells if re.match(r'(Amount|Choice|Words)\(', s)]
 
-def named(name, function):
-    "First argument of every call of `function` in a lesson, in order, with its whole source"
-    for o in sources(name):
-        if function+'(' not in o or o.startswith('%'): continue
-        for node in ast.walk(ast.parse(o)):
-            if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == function: yield ast.literal_eval(node.args[0]), ast.unparse(node)
+def keys(lesson, function):
+    "First arguments of the calls of `function` in a lesson, in order"
+    trees = [ast.parse(s) for s in sources(lesson) if function+'(' in s and not s.startswith('%')]
+    calls = [n for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Call)]
+    return [ast.literal_eval(n.args[0]) for n in calls if getattr(n.func, 'id', '') == function]
 
-@each_lesson
-def test_questions(name):
-    found = questions(name)
-    assert len(found) >= 5 and {type(o) for o in found} == set(kinds.values()), f'{name} asks {len(found)}'
-    assert len({o.question for o in found}) == len(found)
+lessons = [f.name for f in sorted(nbs.glob('[0-9][0-9]_*.ipynb'))]
+extras = [f'bonus/{f.name}' for f in sorted((nbs/'bonus').glob('*.ipynb'))]
+asking = [o for o in lessons if questions(o)]
+predicting = [o for o in lessons+extras if keys(o, 'prediction') or keys(o, 'outcome')]
+each_asking = pytest.mark.parametrize('lesson', asking)
+each_predicting = pytest.mark.parametrize('lesson', predicting)
 
-@each_lesson
-def test_answer_is_hidden(name):
-    assert not [o for o in sources(name, 'markdown') if '<details' in o], f'{name} has a question outside of a cell'
-    for q in questions(name):
-        seen,hidden = q.page().split('<details>')
-        whys = list(q.why.values()) if isinstance(q, Choice) else [q.answer]
-        assert not any(w in q.plain() or w in seen for w in whys) and hidden, q.question
+def test_most_lessons_ask():
+    assert len(asking) >= 12 and len(predicting) >= 12
 
-@each_lesson
-def test_own_answer_is_right(name):
-    for q in questions(name):
-        if isinstance(q, Choice):
-            said = {o: q.check(o) for o in q.why}
-            assert [o for o,s in said.items() if s.startswith('Right')] == [q.right]
-        if isinstance(q, Amount):
-            assert q.check(q.value).startswith('Right') and q.check(f'{q.value:.3g}').startswith('Right'), q.question
-            assert q.check(2*q.value+1).startswith('No'), q.question
+# Questions
 
-@each_lesson
-def test_sections(name):
-    "Sections that an answer names in italics are there"
-    heads = {re.sub(r'^#+ ', '', l).rstrip('.') for o in sources(name, 'markdown') for l in o.splitlines() if l.startswith('#')}
-    for q in questions(name):
-        wrong = [o for o in re.findall(r'\*([A-Z][^*]*)\*', q.answer) if o.rstrip('.') not in heads]
-        assert not wrong, f'{name}, {q.question}: no heading {wrong}'
+@each_asking
+def test_questions_differ(lesson):
+    asked = [q.question for q in questions(lesson)]
+    assert len(asked) >= 3 and len(set(asked)) == len(asked)
 
-def right(name, start): return next(o for o in questions(name) if o.question.startswith(start)).value
+@each_asking
+def test_answer_is_hidden_until_unfolded(lesson):
+    assert not [s for s in sources(lesson, 'markdown') if '<details' in s], 'a question outside of a cell'
+    for q in questions(lesson):
+        before,after = q.page().split('<details>')
+        explanations = list(q.why.values()) if isinstance(q, Choice) else [q.answer]
+        assert not [e for e in explanations if e in before or e in q.plain()], q.question
+        assert after
 
-def test_numbers():
-    "Numbers that the answers call right, computed by the package"
-    assert right(lessons[0], 'A square') == pytest.approx(fill_zoom(45))
-    assert right(lessons[1], 'What should') == pytest.approx(math.log(10), abs=1e-5)
-    weight = right(lessons[4], 'The plain view')
-    assert .25 + 4*weight == 1
-    logits = torch.tensor([[right(lessons[5], 'Two classes'), 0.]], requires_grad=True)
-    torch.nn.functional.cross_entropy(logits, torch.tensor([[.9, .1]])).backward()
+@each_asking
+def test_exactly_the_right_option_is_right(lesson):
+    for q in questions(lesson):
+        if isinstance(q, Choice): assert [o for o in q.why if q.check(o).startswith('Right')] == [q.right]
+
+@each_asking
+def test_right_number_is_right(lesson):
+    for q in questions(lesson):
+        if not isinstance(q, Amount): continue
+        assert q.check(q.value).startswith('Right')
+        assert q.check(f'{q.value:.3g}').startswith('Right'), 'three digits are enough'
+        assert q.check(2*q.value+1).startswith('No')
+
+@each_asking
+def test_sections_named_in_answers_exist(lesson):
+    lines = [l for s in sources(lesson, 'markdown') for l in s.splitlines()]
+    headings = {re.sub(r'^#+ ', '', l).rstrip('.') for l in lines if l.startswith('#')}
+    for q in questions(lesson):
+        named = {o.rstrip('.') for o in re.findall(r'See \*([^*]+)\*', q.answer)}
+        assert named <= headings, q.question
+
+def right(start):
+    "The value of the one question in the series that starts so"
+    value, = [q.value for o in asking for q in questions(o) if q.question.startswith(start)]
+    return value
+
+def test_first_loss(): assert right('What should the very first loss') == pytest.approx(math.log(10), abs=1e-4)
+
+def test_cross_entropy_of_uniform_probabilities():
+    assert right('A net gives each of 100') == pytest.approx(F.cross_entropy(torch.zeros(1, 100), torch.tensor([3])).item())
+
+def test_gradient_of_cross_entropy():
+    logits = torch.tensor([[math.log(.9), math.log(.1)]], requires_grad=True)
+    F.cross_entropy(logits, torch.tensor([0])).backward()
+    assert right('The right class has probability 0.9') == pytest.approx(logits.grad[0,0].item())
+
+def test_zoom_that_fills_a_rotated_square(): assert right('A square is rotated by 45°') == pytest.approx(fill_zoom(45))
+
+def test_cost_of_a_small_picture():
+    assert right('What part of the work') == pytest.approx((128/224)**2)
+
+def test_weights_of_the_views(): assert .25 + 4*right('The plain view weighs') == 1
+
+def test_margin_of_two_soft_classes():
+    logits = torch.tensor([[right('Two classes, target'), 0.]], requires_grad=True)
+    F.cross_entropy(logits, torch.tensor([[.9, .1]])).backward()
     assert logits.grad.abs().max() < 1e-6
-    assert right(lessons[6], 'Ten classes') == pytest.approx(optimal_gap(.1, 10), abs=1e-4)
-    assert right(lessons[6], 'Five classes') == pytest.approx(smooth_targets(torch.tensor([1]), 5, .1)[0,1].item())
 
-@each_lesson
-def test_guesses(name):
-    "Every guess has its outcome further down, and no outcome lacks its guess"
-    asked,shown = [k for k,_ in named(name, 'guess')], [k for k,_ in named(name, 'outcome')]
-    assert asked and sorted(asked) == sorted(shown) and len(set(asked)) == len(asked)
-    order = [k for o in sources(name) for k in re.findall(r"^(?:guess|outcome)\('(\w+)'", o, re.M)]
-    assert all(order.index(k) < len(order)-1-order[::-1].index(k) for k in asked)
+def test_smoothed_target():
+    target = smooth_targets(torch.tensor([1]), 5, .1)
+    assert right('Five classes, the right one') == pytest.approx(target[0,1].item())
 
-def test_guesses_differ():
-    "One name is one guess in the whole series"
-    keys = [k for name in lessons for k,_ in named(name, 'guess')]
-    assert len(keys) == len(set(keys))
+def test_optimal_margin(): assert right('Ten classes, ε') == pytest.approx(optimal_margin(.1, 10), abs=1e-4)
 
-def test_without_widgets():
-    "Questions and guesses keep their text where ipywidgets is not installed"
-    code = ("import sys; sys.modules['ipywidgets'] = None\n"
-            "from sota_vision.quiz import Choice, live\nfrom sota_vision.guess import guess, outcome\n"
-            "q,g = Choice('Which?', dict(a='yes'), dict(b='no')), guess('test_without', 'How many?', 0, 1)\n"
-            "print(live(), sorted(q._repr_mimebundle_()), sorted(g._repr_mimebundle_()), outcome('test_without', .5).words)")
-    env = os.environ | dict(SOTA_VISION_GUESSES=str(nbs/'no such file.json'), SOTA_VISION_WIDGETS='1')
-    got = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, env=env, cwd=nbs.parent)
-    assert got.stdout.strip() == "False ['text/html', 'text/plain'] ['text/html', 'text/plain'] The result: 0.5. Nobody had guessed.", got.stderr
+def test_interval_of_three_differences():
+    diffs = torch.tensor([3., -1., 2.])
+    assert right('Those three differences') == pytest.approx(student_t.ppf(.975, 2)*diffs.std().item()/3**.5, abs=1e-3)
+
+# Predictions
+
+@each_predicting
+def test_each_prediction_has_its_outcome_further_down(lesson):
+    asked,shown = keys(lesson, 'prediction'),keys(lesson, 'outcome')
+    assert sorted(asked) == sorted(shown) and len(set(asked)) == len(asked)
+    text = '\n'.join(sources(lesson))
+    for key in asked: assert text.index(f"prediction('{key}'") < text.index(f"outcome('{key}'")
+
+def test_names_of_predictions_differ():
+    names = [k for o in predicting for k in keys(o, 'prediction')]
+    assert len(set(names)) == len(names)
+
+@pytest.fixture
+def no_file(tmp_path, monkeypatch):
+    "No predictions yet, and nobody who could operate widgets"
+    monkeypatch.setenv('SOTA_VISION_PREDICTIONS', str(tmp_path/'predictions.json'))
+    monkeypatch.setenv('SOTA_VISION_WIDGETS', '0')
+
+def test_outcome_without_prediction_is_the_result_alone(no_file):
+    prediction('of_the_test', 'How many?', 0, 1, 'points')
+    assert outcome('of_the_test', .5).words == 'The result: 0.5 points.'
+
+def test_without_ipywidgets_text_and_html_remain(no_file, monkeypatch):
+    monkeypatch.setenv('SOTA_VISION_WIDGETS', '1')
+    monkeypatch.setattr(quiz, 'widgets', None)
+    for shown in Choice('Which?', {'a': 'yes'}, {'b': 'no'}), prediction('without_widgets', 'How many?', 0, 1):
+        assert sorted(shown._repr_mimebundle_()) == ['text/html', 'text/plain']

@@ -1,16 +1,16 @@
-"`sota_series`: one sentence for a mistake, and one lesson's misfortune is no other's"
+"`sota_series`: one sentence for a mistake, and one lesson's failure is no other's"
 import json
 from pathlib import Path
 import pytest
-from sota_vision import series
-from sota_vision.compare import Comparison, results_lines
-from sota_vision.series import comparisons, execute, lessons, record, sota_series
+nbformat = pytest.importorskip('nbformat')
+from sota_vision.cli import series
+from sota_vision.cli.series import comparisons, execute, lessons, record, sota_series
+from sota_vision.experiments.compare import Comparison
+from sota_vision.experiments.results import load_results
 
 root = Path(__file__).resolve().parents[1]
-
-nbformat = pytest.importorskip('nbformat')
-compares = '''from sota_vision.compare import Comparison
-Comparison('coins', [dict(arm=a, seed=s, accuracy=x, seconds=1.) for s in (0, 1) for a,x in (('fair', .5), ('bent', .75))])'''
+coins = [dict(arm=arm, seed=s, accuracy=a, seconds=1.) for s in (0, 1) for arm,a in (('fair', .5), ('bent', .75))]
+compares = f'from sota_vision.experiments.compare import Comparison\nComparison("coins", {coins})'
 
 def lesson(path, *cells):
     "A notebook of code `cells` at `path`"
@@ -18,33 +18,43 @@ def lesson(path, *cells):
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells]), path)
     return path
 
-def said(capsys, *args):
+def mistake(capsys, *args):
     "The one line that `sota_series` leaves with"
-    with pytest.raises(SystemExit) as e: sota_series(list(map(str, args)))
+    with pytest.raises(SystemExit) as e: sota_series([str(o) for o in args])
     out,err = capsys.readouterr()
     assert e.value.code == 2 and not out and err.count('\n') == 1 and err.startswith('sota_series: '), err
     return err
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in '00_one', '03_two': lesson(tmp_path/f'nbs/{name}.ipynb', '1+1')
+    for name in '00_one', '03_two', 'bonus/extra': lesson(tmp_path/f'nbs/{name}.ipynb', '1+1')
     return tmp_path/'nbs'
+
+def test_lessons_in_order(folder):
+    lesson(folder/'index.ipynb')
+    assert [nb.stem for nb in lessons(folder)] == ['00_one', '03_two', 'extra']
 
 @pytest.mark.parametrize('asked', ['3', '01', '03_two'])
 def test_unknown_lesson(folder, tmp_path, capsys, asked):
-    assert f'no lesson {asked}: there are 00, 03' in said(capsys, '--folder', folder, '--out', tmp_path/'out', '00', asked)
+    said = mistake(capsys, '--folder', folder, '--out', tmp_path/'out', '00', asked)
+    assert f'no lesson {asked}: there are 00, 03, extra' in said
     assert not (tmp_path/'out').exists()
 
-def test_out_is_a_file(folder, tmp_path, capsys):
+def test_only_those_asked_for(folder, tmp_path):
+    sota_series(['extra', '--folder', str(folder), '--out', str(tmp_path/'out')])
+    assert [o.name for o in (tmp_path/'out').iterdir()] == ['extra.ipynb']
+
+@pytest.mark.parametrize('out', ['out', 'out/below'])
+def test_out_is_a_file(folder, tmp_path, capsys, out):
     (tmp_path/'out').write_text('mine')
-    for out in tmp_path/'out', tmp_path/'out/below': assert f'{tmp_path/"out"} is a file' in said(capsys, '--folder', folder, '--out', out)
+    assert f'{tmp_path/"out"} is a file' in mistake(capsys, '--folder', folder, '--out', tmp_path/out)
     assert (tmp_path/'out').read_text() == 'mine'
 
-def test_no_lessons(tmp_path, capsys): assert 'no lessons in' in said(capsys, '--folder', tmp_path)
+def test_no_lessons(tmp_path, capsys): assert 'no lessons in' in mistake(capsys, '--folder', tmp_path)
 
 def test_without_jupyter(folder, capsys, monkeypatch):
     monkeypatch.setattr(series, 'nbformat', None)
-    assert "pip install 'sota_vision[lab]'" in said(capsys, '--folder', folder)
+    assert "pip install 'sota_vision[lab]'" in mistake(capsys, '--folder', folder)
 
 def test_dead_kernel(tmp_path, capsys):
     "A kernel that dies takes nothing of the other lessons with it"
@@ -54,7 +64,8 @@ def test_dead_kernel(tmp_path, capsys):
     out,err = capsys.readouterr()
     assert e.value.code == 1 and 'failed: 00_dies' in err
     assert 'DeadKernelError' in out+err and 'coins' in out and '+25.0' in out
-    assert nbformat.read(tmp_path/'out/00_dies.ipynb', as_version=4).cells[0].outputs[0].data == {'text/plain': '42'}
+    kept = nbformat.read(tmp_path/'out/00_dies.ipynb', as_version=4)
+    assert kept.cells[0].outputs[0].data == {'text/plain': '42'}
 
 def test_kernel_that_never_came_up(tmp_path, monkeypatch):
     def refuses(*args, **kw): raise RuntimeError("Kernel didn't respond in 60 seconds")
@@ -64,12 +75,11 @@ def test_kernel_that_never_came_up(tmp_path, monkeypatch):
     assert (tmp_path/'out.ipynb').exists()
 
 def test_record_whole_or_not_at_all(tmp_path, monkeypatch):
-    shown = Comparison('coins', [dict(arm=a, seed=0, accuracy=.5, seconds=1.) for a in ('fair', 'bent')])
     nb,kept = lesson(tmp_path/'00_one.ipynb', ''), tmp_path/'kept.jsonl'
-    monkeypatch.setattr(series, 'comparisons', lambda nb: [shown])
+    monkeypatch.setattr(series, 'comparisons', lambda nb: [Comparison('coins', coins)])
     record([nb], kept)
     before = kept.read_text(encoding='utf-8')
-    assert json.loads(before)['compared'] == 'coins'
+    assert json.loads(before) == dict(lesson='00', compared='coins', runs=coins)
     def half(self, text, **kw):
         with open(self, 'w') as f: f.write(text[:len(text)//2])
         raise OSError('the disk is full')
@@ -78,6 +88,7 @@ def test_record_whole_or_not_at_all(tmp_path, monkeypatch):
     assert kept.read_text(encoding='utf-8') == before
 
 def test_kept_results_are_those_shown():
-    "What the package keeps of the series is what its notebooks show; after a run of the lessons: `record(lessons('nbs'), …)`"
-    shown = [dict(lesson=nb.stem[:2], compared=o.what, runs=o.runs) for nb in lessons(root/'nbs') for o in comparisons(nb)]
-    assert results_lines('series_tiny') == json.loads(json.dumps(shown))
+    "What the package keeps is what its notebooks show; after a run of the lessons: `record(lessons('nbs'), …)`"
+    shown = [dict(lesson=series.lesson_name(nb), compared=o.what, runs=o.runs)
+             for nb in lessons(root/'nbs') for o in comparisons(nb)]
+    assert load_results('series_tiny') == json.loads(json.dumps(shown))

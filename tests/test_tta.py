@@ -1,5 +1,5 @@
 "Test time augmentation: equal to `learn.tta` where both see the same views, one decode per picture, nothing left changed"
-import pickle, random
+import pickle, random, warnings
 from collections import Counter
 import numpy as np, pytest, torch
 import fastai.vision.core
@@ -8,11 +8,13 @@ from fastai.vision.all import (Flatten, ImageDataLoaders, IntToFloatTensor, Lear
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
-from sota_vision.tta import combine, plot_views, tta, view_batches, view_preds
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+from sota_vision.data.views import view_batches, view_kinds
+from sota_vision.fusion import fuse_bn
+from sota_vision.teaching.figures import plot_views
+from sota_vision.tta import reduce_views, tta, view_preds
 
-kinds = ('random', 'flip', 'corners', 'scales')
-
-class SameDraws(RandTransform):
+class SeededViews(RandTransform):
     "Seed the k-th augmentation of a batch with its content and k"
     order = 1
     def __init__(self): super().__init__(); self.seen = Counter()
@@ -51,7 +53,7 @@ def learn(folder, net): return Learner(rectangles(folder), net, loss_func=Softma
 
 def same(folder, net):
     "A learner whose views depend on nothing but the pictures"
-    dls = rectangles(folder, Resize(32, method='squish'), [SameDraws(), *aug_transforms(size=24, min_scale=.75)])
+    dls = rectangles(folder, Resize(32, method='squish'), [SeededViews(), *aug_transforms(size=24, min_scale=.75)])
     return Learner(dls, net, loss_func=SoftmaxLoss()).remove_cb(ProgressCallback)
 
 @pytest.mark.parametrize('n', [1, 4])
@@ -69,9 +71,9 @@ def test_beta_none(folder, net):
 
 @pytest.mark.parametrize('views', ['flip', 'corners', 'scales'])
 def test_usual_weights(learn, views):
-    "Where nothing is drawn every view weighs the same; whoever names a weight gets it, `None` included"
+    "Where no view is random every view weighs the same; whoever names a weight gets it, `None` included"
     probs,_ = view_preds(learn, views=views)
-    for ours,want in (({}, combine(probs, 'mean')), (dict(beta=.6), combine(probs, 'weighted', .6)), (dict(beta=None), combine(probs, 'weighted', None))):
+    for ours,want in (({}, reduce_views(probs, 'mean')), (dict(beta=.6), reduce_views(probs, 'weighted', .6)), (dict(beta=None), reduce_views(probs, 'weighted', None))):
         torch.testing.assert_close(tta(learn, views=views, **ours)[0], want)
 
 def test_views_differ(folder, net):
@@ -80,10 +82,10 @@ def test_views_differ(folder, net):
 
 def test_plain_is_validation(learn):
     want,_ = learn.get_preds()
-    for kind in kinds: torch.testing.assert_close(view_preds(learn, views=kind)[0][0], torch.Tensor(want), atol=1e-5, rtol=0)
+    for kind in view_kinds: torch.testing.assert_close(view_preds(learn, views=kind)[0][0], torch.Tensor(want), atol=1e-5, rtol=0)
 
 def test_training_pictures(learn):
-    "In their own order, cut as validation cuts, and the dataset back in its training mood"
+    "In their own order, cropped as in validation, and the dataset back in its training mode"
     probs,targs = view_preds(learn, views='flip', ds_idx=0)
     dl = learn.dls.test_dl(learn.dls.train_ds.items, with_labels=True)
     want,want_targs = learn.get_preds(dl=dl)
@@ -100,7 +102,7 @@ def opened(monkeypatch):
     monkeypatch.setattr(fastai.vision.core, 'load_image', counting)
     return counts
 
-@pytest.mark.parametrize('views', kinds)
+@pytest.mark.parametrize('views', view_kinds)
 def test_one_decode(learn, opened, views):
     dl = learn.dls.test_dl(learn.dls.valid_ds.items)
     opened.clear()
@@ -113,7 +115,7 @@ def test_fastai_decodes_five_times(learn, opened):
 
 def test_no_labels(learn):
     dl = learn.dls.test_dl(learn.dls.valid_ds.items)
-    for views in kinds:
+    for views in view_kinds:
         probs,targs = tta(learn, views=views, dl=dl, seed=0)
         assert targs is None
         assert torch.equal(probs, tta(learn, views=views, seed=0)[0])
@@ -149,7 +151,7 @@ def test_batch_not_changed_in_place(net):
 
 def stop(*args): raise KeyboardInterrupt
 
-@pytest.mark.parametrize('views', kinds)
+@pytest.mark.parametrize('views', view_kinds)
 @pytest.mark.parametrize('interrupt', [False, True])
 def test_left_as_found(learn, views, interrupt):
     learn.model.train(); learn.model[5].eval()
@@ -180,7 +182,7 @@ def exportable():
 def test_loaded(learn, tmp_path):
     learn.export(tmp_path/'net.pkl')
     loaded,files = load_learner(tmp_path/'net.pkl'), learn.dls.valid_ds.items
-    for views in kinds:
+    for views in view_kinds:
         got,none = tta(loaded, views=views, dl=loaded.dls.test_dl(files, num_workers=0), seed=0)
         torch.testing.assert_close(got, tta(learn, views=views, seed=0)[0], atol=1e-5, rtol=0)
         assert none is None
@@ -189,7 +191,7 @@ def test_bare_module(learn):
     torch.testing.assert_close(tta(learn.model, views='flip', dl=learn.dls.valid)[0], tta(learn, views='flip')[0])
 
 def test_figure(learn):
-    for views,n in zip(kinds, (4, 2, 5, 4)):
+    for views,n in zip(view_kinds, (4, 2, 5, 4)):
         fig = plot_views(learn, learn.dls.valid_ds.items[0], views=views)
         assert len(fig.axes) == n+1 if views != 'random' else len(fig.axes) == 6
         plt.close(fig)
@@ -197,13 +199,13 @@ def test_figure(learn):
 @given(arrays(np.float32, st.tuples(st.integers(2, 6), st.integers(1, 4), st.integers(2, 5)), elements=st.floats(0, 1, width=32)),
        st.floats(0, 1))
 @settings(max_examples=50, deadline=None)
-def test_combine(p, beta):
+def test_reduce_views(p, beta):
     p = torch.from_numpy(p)
     aug = p[1:].mean(0)
-    torch.testing.assert_close(combine(p, beta=beta), beta*p[0] + (1-beta)*aug, atol=1e-5, rtol=0)
-    torch.testing.assert_close(combine(p, 'mean'), combine(p, beta=1/len(p)), atol=1e-5, rtol=0)
-    torch.testing.assert_close(combine(p, 'max'), torch.maximum(p[0], p[1:].amax(0)))
-    assert (combine(p, 'max') >= combine(p, beta=beta) - 1e-5).all()
+    torch.testing.assert_close(reduce_views(p, beta=beta), beta*p[0] + (1-beta)*aug, atol=1e-5, rtol=0)
+    torch.testing.assert_close(reduce_views(p, 'mean'), reduce_views(p, beta=1/len(p)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(reduce_views(p, 'max'), torch.maximum(p[0], p[1:].amax(0)))
+    assert (reduce_views(p, 'max') >= reduce_views(p, beta=beta) - 1e-5).all()
 
 @pytest.mark.parametrize('wrong,says', [(dict(n=0), 'n=0'), (dict(n=2.5), 'n=2.5'), (dict(views='up'), "unknown views 'up'"),
     (dict(reduce='vote'), "unknown reduce 'vote'"), (dict(beta=-.1), 'beta=-0.1'), (dict(beta=1.1), 'beta=1.1'),
@@ -215,3 +217,132 @@ def test_wrong_values(learn, wrong, says):
 def test_nothing_to_see(learn):
     with pytest.raises(ValueError, match='holds no pictures'): tta(Learner(learn.dls.new_empty(), learn.model, loss_func=SoftmaxLoss()))
     with pytest.raises(ValueError, match='pass dl'): tta(learn.model)
+
+
+# Folding batch norm: only where it is proved right
+
+def with_stats(net):
+    "`net` in eval mode, its batch norms as after some training: with fresh ones a wrong fold would hardly show"
+    for m in net.modules():
+        if isinstance(m, nn.BatchNorm2d) and m.running_mean is not None:
+            m.running_mean.normal_(0, .2); m.running_var.uniform_(.5, 2)
+            if m.affine: nn.init.uniform_(m.weight, .7, 1.3); nn.init.normal_(m.bias, 0, .2)
+    return net.eval()
+
+def norms(net): return sum(type(m) is nn.BatchNorm2d for m in net.modules())
+
+def pictures(size):
+    torch.manual_seed(1)
+    return TfmdDL(Datasets([torch.randn(3, size, size)], tfms=[[noop]]), bs=1, num_workers=0)
+
+def same_answers(net, size):
+    "A picture of noise through `view_preds` and through the net itself: the difference, in standard deviations of its logits"
+    dl = pictures(size)
+    probs,_ = view_preds(net, views='flip', dl=dl, act=noop)
+    x, = first(dl)
+    with torch.no_grad(): want = net(x)
+    return ((probs[0]-want).abs().max()/want.std().clamp(min=1e-12)).item()
+
+class StandardizedConv(nn.Conv2d):
+    "A convolution that standardizes its weights in `forward`"
+    def forward(self, x): return self._conv_forward(x, (self.weight-self.weight.mean())/self.weight.std(), self.bias)
+
+class NormAct(nn.BatchNorm2d):
+    "A batch norm with an activation"
+    def forward(self, x): return super().forward(x).relu()
+
+class Added(nn.Sequential):
+    "Layers side by side"
+    def forward(self, x): return sum(m(x) for m in self)
+
+class Crossed(nn.Module):
+    "Plain layers in a plain `Sequential`, called the other way round"
+    def __init__(self, conv, norm): super().__init__(); self.layers = nn.Sequential(conv, norm)
+    def forward(self, x): return self.layers[0](self.layers[1](x))
+
+def doubled(m, *args): return 2*args[-1]
+def hooked(m): m.register_forward_hook(doubled); return m
+def own_forward(m):
+    m.forward = lambda x, forward=m.forward: 2*forward(x)
+    return m
+def conv(): return nn.Conv2d(3, 3, 3, padding=1)
+def norm(**kwargs): return nn.BatchNorm2d(3, **kwargs)
+def old_spectral(m): return nn.utils.spectral_norm(m)
+
+unsafe = dict(
+    standardized_conv=lambda: nn.Sequential(StandardizedConv(3, 3, 3), norm()), norm_with_activation=lambda: nn.Sequential(conv(), NormAct(3)),
+    no_statistics=lambda: nn.Sequential(conv(), norm(track_running_stats=False)), weight_norm=lambda: nn.Sequential(weight_norm(conv()), norm()),
+    spectral_norm=lambda: nn.Sequential(spectral_norm(conv()), norm()), old_spectral_norm=lambda: nn.Sequential(old_spectral(conv()), norm()),
+    hook_on_conv=lambda: nn.Sequential(hooked(conv()), norm()), hook_on_norm=lambda: nn.Sequential(conv(), hooked(norm())),
+    forward_of_its_own=lambda: nn.Sequential(own_forward(conv()), norm()), sequential_subclass=lambda: Added(conv(), norm()),
+    called_in_another_order=lambda: Crossed(conv(), norm()))
+
+@pytest.mark.parametrize('name', unsafe)
+def test_not_folded(name):
+    torch.manual_seed(0)
+    net = with_stats(nn.Sequential(unsafe[name](), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4)))
+    assert fuse_bn(net, torch.randn(2, 3, 8, 8)) is net
+    assert same_answers(net, 8) < 1e-4
+
+def test_folded():
+    torch.manual_seed(0)
+    net = with_stats(nn.Sequential(conv(), norm(), nn.ReLU(), nn.Sequential(conv(), norm(affine=False)), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    fused = fuse_bn(net, torch.randn(2, 3, 8, 8))
+    assert norms(net) == 2 and norms(fused) == 0
+    assert same_answers(net, 8) < 1e-4
+
+def test_a_shared_convolution():
+    "One convolution before two norms: each fold gets a copy of its own"
+    torch.manual_seed(0)
+    shared = conv()
+    net = with_stats(nn.Sequential(nn.Sequential(shared, norm()), nn.Sequential(shared, norm()), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    assert norms(fuse_bn(net, torch.randn(2, 3, 8, 8))) == 0 and same_answers(net, 8) < 1e-4
+
+timm_nets = '''
+    densenet121 densenet169 resnetv2_50d resnetv2_18 resnetv2_18d resnet10t resnet14t resnet18 resnet18d resnet26 resnet26d resnet26t
+    resnetblur18 resnest14d resnest26d resnext26ts gcresnext26ts eca_resnext26ts seresnext26ts seresnext26d_32x4d seresnet18
+    legacy_seresnet18 skresnet18 ecaresnet26t res2net50_14w_8s botnet26t_256 halonet26t lambda_resnet26t bat_resnext26ts cspresnet50
+    cspdarknet53 cspnext_tiny darknet17 dla34 dla46_c dpn48b hrnet_w18_small selecsls42 vovnet39a ese_vovnet19b_dw
+    ese_vovnet19b_slim_dw hardcorenas_a regnetx_002 regnety_002 regnetz_b16 nf_regnet_b0 nf_resnet26 efficientnet_b0
+    efficientnet_lite0 efficientnet_b0_gn efficientnet_blur_b0 efficientnet_cc_b0_4e efficientnetv2_rw_t tf_efficientnet_b0
+    tf_efficientnet_lite0 tf_efficientnetv2_b0 tinynet_e mnasnet_050 semnasnet_050 spnasnet_100 fbnetc_100 fbnetv3_b mixnet_s
+    tf_mixnet_s mobilenetv1_100 mobilenetv2_050 mobilenetv3_small_050 tf_mobilenetv3_small_075 mobilenetv3_large_075
+    mobilenetv4_conv_small mobilenet_edgetpu_v2_xs mobileone_s0 mobilevit_xxs mobilevitv2_050 ghostnet_050 ghostnetv2_100
+    ghostnetv3_050 repghostnet_050 repvgg_a0 repvit_m0_9 rexnet_100 rexnetr_100 lcnet_050 hgnetv2_b0 starnet_s050 fasternet_t0
+    edgenext_xx_small efficientformer_l1 efficientformerv2_s0 efficientvit_b0 efficientvit_m0 fastvit_t8 levit_128s swiftformer_xs
+    poolformer_s12 convnext_atto convnextv2_atto inception_next_atto mambaout_femto coat_lite_tiny pvt_v2_b0 visformer_tiny
+    tiny_vit_5m_224 vit_tiny_patch16_224 vit_tiny_r_s16_p8_224 nextvit_small xception41 inception_v4 gernet_s tresnet_m
+    '''.split()
+
+@pytest.fixture
+def quick_init(monkeypatch):
+    "Weights from one random vector, repeated: a billion normal numbers would take a minute"
+    noise = torch.randn(2**16, generator=torch.Generator().manual_seed(0))
+    def fill(t, *args, **kwargs):
+        with torch.no_grad():
+            scale = t[0].numel()**-.5 if t.ndim > 1 else .02
+            t.copy_((noise*scale).repeat(-(-t.numel()//len(noise)))[:t.numel()].view(t.shape))
+        return t
+    for name in ('normal_', 'trunc_normal_', 'kaiming_normal_', 'kaiming_uniform_', 'xavier_uniform_', 'uniform_'):
+        monkeypatch.setattr(torch.nn.init, name, fill)
+
+def test_every_torchvision_net(quick_init):
+    models = pytest.importorskip('torchvision').models
+    names = models.list_models(module=models)
+    wrong = {}
+    for name in names:
+        size = 56 if name == 'vit_h_14' else 224 if name.startswith('maxvit') else 96 if name == 'inception_v3' else 64
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')     # two nets announce another way of starting their weights
+            net = models.get_model(name, **(dict(image_size=size) if name.startswith('vit') else {}))
+        if not (off := same_answers(with_stats(net), size)) < 1e-3: wrong[name] = off
+    assert len(names) >= 80 and not wrong
+
+def test_a_hundred_timm_nets(quick_init):
+    timm = pytest.importorskip('timm')
+    wrong = {}
+    for name in timm_nets:
+        net = timm.create_model(name, num_classes=10)
+        size = net.pretrained_cfg['input_size'][-1] if net.pretrained_cfg.get('fixed_input_size') else 64
+        if not (off := same_answers(with_stats(net), size)) < 1e-3: wrong[name] = off
+    assert len(timm_nets) >= 100 and not wrong

@@ -1,54 +1,81 @@
-"Build the wheel, install it alone beside the newest fastai, import every module, train an epoch, copy the lessons"
-import json, os, subprocess, sys, tempfile
+"""Build the wheel and try it in a second environment, beside the newest fastai, fastcore and nbdev.
+
+The wheel alone first: every module imports, an epoch trains. Then with its extra `lab` and nbdev 3: the lessons it
+carries are copied, every notebook runs, and exports the very modules that are in the wheel.
+"""
+import importlib, os, pkgutil, shutil, subprocess, sys, tempfile
+from importlib.metadata import version
 from pathlib import Path
 from zipfile import ZipFile
 
 root = Path(__file__).resolve().parents[1]
-imports = '''
-import importlib, pkgutil, sys, sota_vision
-extra = {'ipywidgets', 'IPython', 'nbformat', 'nbclient', 'nbconvert', 'jupyter_client'}   # the extra `lab`
-for m in pkgutil.iter_modules(sota_vision.__path__, 'sota_vision.'):
-    try: importlib.import_module(m.name)
-    except ModuleNotFoundError as e:
-        if e.name.split('.')[0] not in extra: raise
-        print(f'{m.name} needs {e.name}, which the extra `lab` brings')
-from importlib.metadata import version
-print('python', sys.version.split()[0], *(f'{o} {version(o)}' for o in ('fastai', 'fastcore', 'torch', 'torchvision')))
-'''
+lab = {'ipywidgets', 'IPython', 'nbformat', 'nbclient'}     # top-level imports that the extra `lab` brings
 
-def run(*cmd, **kw):
-    "Run a command away from the tree, so that only the wheel can be imported; stop where it fails"
-    env = {k: v for k,v in os.environ.items() if k not in ('PYTHONPATH', 'VIRTUAL_ENV')} | {'PYTHONWARNINGS': 'ignore'}
-    subprocess.run([str(o) for o in cmd], env=env, check=True, **kw)
+def run(*cmd, **kwargs):
+    "Run a command where only the wheel can be imported; stop if it fails"
+    kept = {k: v for k,v in os.environ.items() if k not in ('PYTHONPATH', 'VIRTUAL_ENV')}
+    env = kept | dict(PYTHONWARNINGS='ignore', SOTA_VISION_PROFILE='quick', OMP_NUM_THREADS='1')
+    subprocess.run([str(o) for o in cmd], env=env, check=True, **kwargs)
 
-def notebooks():
-    "Every notebook and picture of the tree, as seen from `nbs`"
-    files = [o.relative_to(root/'nbs') for p in ('*.ipynb', '*.png') for o in (root/'nbs').rglob(p)]
-    return {o.as_posix() for o in files if '.ipynb_checkpoints' not in o.parts}
+def files(folder, *patterns):
+    "Files below `folder`, as seen from there, without what Jupyter and Python leave behind"
+    found = {o.relative_to(folder) for p in patterns for o in folder.rglob(p)}
+    return {o.as_posix() for o in found if not {'.ipynb_checkpoints', '__pycache__'} & set(o.parts)}
 
-def built(out):
-    "The wheel, made by way of the source archive; it holds every module, result and notebook of the tree"
+def build(out):
+    "The wheel, made by way of the source archive; it holds every module, result, benchmark and notebook of the tree"
     run(sys.executable, '-m', 'uv', 'build', '--quiet', '--out-dir', out, root)
     wheel = next(out.glob('*.whl'))
-    want = {o.relative_to(root).as_posix() for p in ('*.py', 'results/*') for o in (root/'sota_vision').glob(p)}
-    want |= {f'sota_vision/_lessons/{o}' for o in notebooks()}
-    missing = want - set(ZipFile(wheel).namelist())
-    if missing: sys.exit(f'the wheel lacks {sorted(missing)}: see package_data and Build in setup.py')
+    wanted = {f'sota_vision/{o}' for o in files(root/'sota_vision', '*.py', 'results/*')}
+    wanted |= {f'sota_vision/_lessons/{o}' for o in files(root/'nbs', '*.ipynb', '*.png')}
+    wanted |= {f'sota_vision/_benchmarks/{o}' for o in files(root/'benchmarks', '*.py')}
+    missing = sorted(wanted - set(ZipFile(wheel).namelist()))
+    if missing: sys.exit(f'the wheel lacks {missing}: see `carried` and `packages` in setup.py')
     return wheel
 
+def import_modules():
+    "Import every module of the wheel, in the environment that holds nothing else; say which ones want the extra `lab`"
+    import sota_vision
+    for module in pkgutil.walk_packages(sota_vision.__path__, 'sota_vision.'):
+        try: importlib.import_module(module.name)
+        except ModuleNotFoundError as e:
+            if e.name.split('.')[0] not in lab: raise
+            print(f'{module.name} needs {e.name}, which the extra `lab` brings')
+    versions = [f'{o} {version(o)}' for o in ('fastai', 'fastcore', 'torch', 'torchvision')]
+    print('python', sys.version.split()[0], *versions)
+
+def check_alone(bin, tmp):
+    "The wheel and what it asks for, nothing else"
+    run(bin/'python', __file__, 'import', cwd=tmp)
+    run(bin/'sota_train', '--epochs', '1', '--out', tmp/'out', cwd=tmp)
+    if not any(tmp.glob('out/**/run.json')): sys.exit('sota_train wrote no run.json')
+
+def check_series(bin, tmp, package):
+    "The series as a reader gets it: all there, runs with nbdev 3, and exports what the wheel holds"
+    series = tmp/'series'
+    series.mkdir()
+    shutil.copy(root/'pyproject.toml', series)
+    run(bin/'sota_lessons', '--no-lab', '--solutions', series/'nbs', cwd=tmp)
+    missing = files(root/'nbs', '*.ipynb', '*.png') - files(series/'nbs', '*.ipynb', '*.png')
+    if missing: sys.exit(f'sota_lessons did not copy {sorted(missing)}')
+    run(bin/'nbdev-test', '--n-workers', '2', '--do-print', '--timing', cwd=series)
+    run(bin/'nbdev-export', cwd=series)
+    exported = files(series/'sota_vision', '*.py') - {'__init__.py', '_modidx.py'}  # made from settings, which differ
+    wrong = [o for o in exported if (series/'sota_vision'/o).read_bytes() != (package/o).read_bytes()]
+    if wrong or not exported: sys.exit(f'nbdev 3 exports other modules than nbdev 2: {sorted(wrong)}')
+
 def main(tmp):
-    wheel,env = built(tmp),tmp/'env'
+    wheel,env = build(tmp/'dist'),tmp/'env'
     bin = env/('Scripts' if os.name == 'nt' else 'bin')
     run(sys.executable, '-m', 'uv', 'venv', '--quiet', '--python', sys.executable, env)
-    run(sys.executable, '-m', 'uv', 'pip', 'install', '--quiet', '--python', env, wheel)
-    run(bin/'python', '-c', imports, cwd=tmp)
-    run(bin/'sota_train', '--profile', 'tiny', '--epochs', '1', '--out', tmp/'out', cwd=tmp)
-    found = sorted(o.name for o in (tmp/'out').rglob('*') if o.is_file())
-    json.loads(next((tmp/'out').rglob('run.json')).read_text(encoding='utf-8'))
-    run(bin/'sota_lessons', '--no-lab', '--solutions', '--clean', tmp/'lessons', cwd=tmp)
-    copied = {o.relative_to(tmp/'lessons').as_posix() for o in (tmp/'lessons').rglob('*') if o.is_file()}
-    if missing := (notebooks() | {'clean/00_imagenette.ipynb'}) - copied: sys.exit(f'sota_lessons did not copy {sorted(missing)}')
-    print('wheel check passed:', wheel.name, 'left', *found)
+    install = (sys.executable, '-m', 'uv', 'pip', 'install', '--quiet', '--python', env)
+    run(*install, wheel)
+    check_alone(bin, tmp)
+    run(*install, f'{wheel}[lab]', 'nbdev>=3.3.26')
+    check_series(bin, tmp, next(env.glob('**/site-packages/sota_vision')))
+    print('wheel check passed:', wheel.name)
 
 if __name__ == '__main__':
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as tmp: main(Path(tmp))
+    if sys.argv[1:] == ['import']: import_modules()
+    else:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as tmp: main(Path(tmp).resolve())

@@ -66,7 +66,7 @@ def check_out_file(
     if file.is_dir(): raise ValueError(f'{file} is a folder: name a file in it')
     return file
 
-# %% ../../nbs/api/40_cli_core.ipynb #9b5b8df3
+# %% ../../nbs/api/40_cli_core.ipynb #3d51394f
 class Parser(argparse.ArgumentParser):
     "An argument parser whose complaint is one sentence, for `guard` to say"
     def error(self, message): raise ValueError(f'{message}; see {self.prog} --help')
@@ -90,7 +90,9 @@ def add_flag(
         if default is True: flag = f'no-{flag}'
     else:
         if default not in (None, (), argparse.SUPPRESS): help += f' (default: {default})'
-        if optional and 'choices' not in settings: settings = dict(metavar=kind.__name__) | settings
+        names = ', '.join(map(str, settings.get('choices', ())))
+        if len(names) > 60: help += f'; one of {names}'     # argparse itself lists them where they fit
+        if optional and not 0 < len(names) <= 60: settings = dict(metavar=kind.__name__) | settings
         settings = dict(type=kind) | settings
     settings |= dict(default=default, help=help.replace('%', '%%'))
     parser.add_argument(f'--{flag}' if optional else name, **settings)

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['view_kinds', 'copy_pipe', 'apply', 'at_scale', 'corner', 'CornerItems', 'view_batches', 'view_names', 'prefetch']
 
-# %% ../../nbs/api/08_data_views.ipynb #ec678fea
+# %% ../../nbs/api/08_data_views.ipynb #8ff6438f
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from fastai.vision.all import *
 
-# %% ../../nbs/api/08_data_views.ipynb #c69d8b57
+# %% ../../nbs/api/08_data_views.ipynb #7382efb4
 def copy_pipe(
     pipe:Pipeline   # Item or batch transforms of a loader
 ) -> Pipeline:      # In validation mode
@@ -38,7 +38,7 @@ def at_scale(
     x = apply(pipe, b)
     return x if sized or scale == 1 else F.interpolate(x, scale_factor=scale, mode='bilinear', antialias=True)
 
-# %% ../../nbs/api/08_data_views.ipynb #76e7a83b
+# %% ../../nbs/api/08_data_views.ipynb #9a30dc49
 def corner(
     im:PILImage,    # A picture of any shape
     crop:float,     # Side of the square as a fraction of the picture's shorter side, in (0, 1]
@@ -66,7 +66,7 @@ class CornerItems:
         items = [self.tfms((c, *rest)) for c in cuts]
         return (torch.stack([x for x,*_ in items]), *items[0][1:])
 
-# %% ../../nbs/api/08_data_views.ipynb #461d899b
+# %% ../../nbs/api/08_data_views.ipynb #f262dbf3
 view_kinds = ('random', 'flip', 'corners', 'scales')
 
 def view_batches(
@@ -81,7 +81,7 @@ def view_batches(
     if not isinstance(n, int) or n < 1:
         raise ValueError(f'n={n!r}: the number of random views must be a whole number from 1')
     if not 0 < crop <= 1:
-        raise ValueError(f"crop={crop}: a corner must have a side above 0 and at most 1 times the picture's shorter one")
+        raise ValueError(f"crop={crop}: a corner's side must be above 0 and at most 1 times the picture's shorter one")
     if not len(scales) or min(scales) <= 0: raise ValueError(f'scales={scales}: give one or more factors, each above 0')
     if views == 'corners': items = dict(create_item=CornerItems(dl, crop), after_item=[])
     elif getattr(dl, 'cache', None): items = {}     # item transforms of one's own would take a loader off its cache
@@ -97,7 +97,7 @@ def view_batches(
                 xs = [plain, plain.flip(-1)] if views == 'flip' else [plain, *(apply(pipe, b, 0) for _ in range(n))]
             yield [x.as_subclass(Tensor) for x in xs], list(b[1:])
 
-# %% ../../nbs/api/08_data_views.ipynb #bb504d10
+# %% ../../nbs/api/08_data_views.ipynb #3d4f290c
 def view_names(
     views:str='random',     # One of `view_kinds`
     n:int=4,                # Random views if `views` is 'random', from 1
@@ -108,7 +108,7 @@ def view_names(
                   corners=['top left', 'top right', 'bottom left', 'bottom right'])
     return ['plain', *others[views]]
 
-# %% ../../nbs/api/08_data_views.ipynb #49943f10
+# %% ../../nbs/api/08_data_views.ipynb #8c12045f
 def prefetch(
     batches # An iterable
 ):          # Yields what `batches` yields

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['check_differing', 'check_seeds_needed', 'check_decay_groups']
 
-# %% ../../nbs/api/33_teaching_checks_all_together.ipynb #9161c9e8
+# %% ../../nbs/api/33_teaching_checks_all_together.ipynb #d5095897
 import json, math
 from dataclasses import replace
 from statistics import stdev
@@ -14,7 +14,9 @@ from ..baseline import make_net
 from ..recipe import Recipe
 from .checks import Checked, Wrong, judged, pair, same
 
-# %% ../../nbs/api/33_teaching_checks_all_together.ipynb #249d31df
+# %% ../../nbs/api/33_teaching_checks_all_together.ipynb #66c1b20a
+def _as_text(fields): return json.dumps(fields, sort_keys=True, default=str)    # tuples and lists are the same in it
+
 @judged('Right: two runs and what tells them apart. Anything else that differs between their results is chance.')
 def check_differing(
     differing   # Yours: (recipe a, recipe b) → dict: field → (value in a, value in b), where they differ
@@ -28,12 +30,11 @@ def check_differing(
         if more := [k for k in got if k not in want]:
             raise Wrong(f'{more[0]!r} is equal in both recipes, and it is named all the same')
         if less := [k for k in want if k not in got]: raise Wrong(f'{less[0]!r} differs and is not named')
-        if {k: v[::-1] for k,v in want.items()} == got != want:
+        if _as_text(got) == _as_text({k: v[::-1] for k,v in want.items()}) != _as_text(want):
             raise Wrong('the values are the wrong way around: first that of a')
-        if json.dumps(got, sort_keys=True, default=str) != json.dumps(want, sort_keys=True):
-            raise Wrong(f'for {change} it gave {got}: return both values, as a tuple')
+        if _as_text(got) != _as_text(want): raise Wrong(f'for {change} it gave {got}: return both values, as a tuple')
 
-# %% ../../nbs/api/33_teaching_checks_all_together.ipynb #b42e4711
+# %% ../../nbs/api/33_teaching_checks_all_together.ipynb #7d35e76d
 def _seeds(sd, half, quantile=None):
     "The smallest n from 2 whose 95 % interval reaches `half` or less to either side"
     n = 2
@@ -57,7 +58,7 @@ def check_seeds_needed(
             (_seeds(sd, half/2), f'{case} is too large: `half` is what the interval reaches to one side'),
             (want-1, f'{case} is one too few: at that number the interval is still wider')], tol=1e-6)
 
-# %% ../../nbs/api/33_teaching_checks_all_together.ipynb #03d281ff
+# %% ../../nbs/api/33_teaching_checks_all_together.ipynb #e739697d
 @judged('Right: every parameter is in one of the two groups, and only weights of convolutions and linear layers decay.')
 def check_decay_groups(
     decay_groups    # Yours: net → (list of parameters that decay, list of those that do not)

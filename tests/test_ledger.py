@@ -1,0 +1,210 @@
+"The ledger: nothing lost, nothing twice, and verdicts that err no more often than they say"
+import json, multiprocessing, random, time
+from dataclasses import replace
+import numpy as np
+import pytest
+from scipy.stats import binom, ttest_1samp
+from sota_vision.data.sources import data_path
+from sota_vision.experiments.arms import pack_bits
+from sota_vision.experiments.compare import interval
+from sota_vision.experiments.ledger import Claim, Ledger, Regime, Rule, judge, planned_jobs, power, run_claims, run_key, says, verdict_table
+
+base = dict(arch='xresnet10', size=32, presize=40, bs=8, epochs=1)
+pair = Claim('pair', 'More epochs are better.', 'nowhere', dict(one={}, two=dict(epochs=2)),
+             dict(synthetic=Regime(base, tuple(range(8)), 4)), Rule('two', 'one', smallest=.01), 'Yes.')
+other = replace(pair, id='other', arms=dict(one={}, three=dict(epochs=3)), rule=Rule('three', 'one'))
+runs_of_both = 3*8
+
+@pytest.fixture(scope='module')
+def pictures(): return data_path(None, 'quick')
+
+def pretend(job, split):
+    "A run that takes no time"
+    rng = np.random.default_rng([job.seed, job.recipe.epochs])
+    return dict(accuracy=float(.8+.01*rng.normal()), log_loss=.5, seconds=1., dataset=dict(train=80, valid=60))
+
+class Counted:
+    "A runner that remembers what it ran"
+    def __init__(self): self.ran = []
+    def __call__(self, job, split):
+        self.ran.append((job.recipe.epochs, job.seed))
+        return pretend(job, split)
+
+def silent(sentence): pass
+
+# Nothing twice
+
+def test_shared_runs_are_run_once_and_seed_by_seed(tmp_path, pictures):
+    run = Counted()
+    run_claims([pair, other], 'synthetic', tmp_path/'l', pictures, runner=run, say=silent)
+    assert run.ran[:4] == [(1, 0), (2, 0), (1, 1), (2, 1)] and len(run.ran) == len(set(run.ran)) == runs_of_both
+    run_claims([other, pair], 'synthetic', tmp_path/'l', pictures, runner=run, say=silent)
+    assert len(run.ran) == runs_of_both
+
+def test_other_pictures_are_other_runs(tmp_path, pictures):
+    from shutil import copytree
+    run = Counted()
+    run_claims([pair], 'synthetic', tmp_path/'l', pictures, seeds=1, runner=run, say=silent)
+    copytree(pictures, tmp_path/'copy')
+    run_claims([pair], 'synthetic', tmp_path/'l', tmp_path/'copy', seeds=1, runner=run, say=silent)
+    assert len(run.ran) == 2, 'a copy under another name holds the same pictures'
+    next((tmp_path/'copy'/'val').glob('*/*')).unlink()
+    run_claims([pair], 'synthetic', tmp_path/'l', tmp_path/'copy', seeds=1, runner=run, say=silent)
+    assert len(run.ran) == 4
+
+def test_views_of_all_claims_are_kept(tmp_path, pictures):
+    asks = replace(pair, id='asks', views=('plain', 'mirror'))
+    assert all(j.views == ('plain', 'mirror') for j in planned_jobs([pair], 'synthetic', catalogue=[pair, asks]))
+    assert all(j.views == () for j in planned_jobs([pair], 'synthetic'))
+
+# Nothing lost
+
+def slow(job, split):
+    "A run of a few milliseconds"
+    time.sleep(.02)
+    return pretend(job, split)
+
+def work_on(file, pictures): run_claims([pair, other], 'synthetic', file, pictures, runner=slow, say=silent)
+
+def test_kill_loses_at_most_the_run_in_flight(tmp_path, pictures):
+    "Killed at ten random moments, each time all earlier lines are there, whole, and the rest is done later"
+    file,rng,before = tmp_path/'ledger', random.Random(0), 0
+    for _ in range(10):
+        worker = multiprocessing.get_context('fork').Process(target=work_on, args=(file, pictures))
+        worker.start()
+        while worker.is_alive() and len(Ledger(file).runs) <= before: time.sleep(.001)  # it has begun to write
+        time.sleep(rng.uniform(0, .005))
+        worker.kill()
+        worker.join()
+        ledger = Ledger(file)
+        assert len(ledger.runs) > before and len(ledger.problems) <= 1
+        before = len(ledger.runs)
+    work_on(file, pictures)
+    ledger = Ledger(file)
+    assert len(ledger.runs) == runs_of_both
+    lines = [json.loads(o) for o in file.read_text(encoding='utf-8').splitlines() if o.endswith('}')]
+    assert len(lines) == runs_of_both, 'a run was done twice'
+
+@pytest.mark.parametrize('cut', [1, 5, 60])
+def test_line_that_was_cut_off(cut, tmp_path, pictures):
+    file,said,run = tmp_path/'ledger', [], Counted()
+    run_claims([pair], 'synthetic', file, pictures, seeds=2, runner=run, say=silent)
+    file.write_bytes(file.read_bytes()[:-cut])
+    run_claims([pair], 'synthetic', file, pictures, seeds=2, runner=run, say=said.append)
+    whole_again = cut == 1  # only the end of the line was lost
+    assert len(run.ran) == 4 + (not whole_again) and len(Ledger(file).runs) == 4
+    assert (said[:1] == ['ledger, line 4: no run of this version, skipped']) != whole_again
+
+@pytest.mark.parametrize('damage', ['mine', '[1]', '{"a": 1}', '{"recipe": {"knob": 1}, "seed": 0, "variant": "", "subset": [], "scale": "synthetic"}'])
+def test_damaged_line(damage, tmp_path, pictures):
+    file = tmp_path/'ledger'
+    run_claims([pair], 'synthetic', file, pictures, seeds=2, runner=pretend, say=silent)
+    lines = file.read_text(encoding='utf-8').splitlines()
+    file.write_text('\n'.join([*lines[:2], damage, *lines[2:]])+'\n', encoding='utf-8')
+    assert Ledger(file).problems == ['ledger, line 3: no run of this version, skipped'] and len(Ledger(file).runs) == 4
+    run_claims([pair], 'synthetic', file, pictures, seeds=3, runner=pretend, say=silent)
+    assert damage in file.read_text(encoding='utf-8') and len(Ledger(file).runs) == 6
+
+def test_failure_takes_no_other_run_along(tmp_path, pictures):
+    def full(job, split):
+        if job.recipe.epochs == 1: raise RuntimeError('CUDA out of memory\nmore of it')
+        return pretend(job, split)
+    failed = run_claims([pair], 'synthetic', tmp_path/'l', pictures, seeds=2, runner=full, say=silent)
+    assert len(failed) == 2 and 'RuntimeError: CUDA out of memory' in failed[0] and len(Ledger(tmp_path/'l').runs) == 2
+
+def test_minutes(tmp_path, pictures):
+    "A run that would not end in time is not begun"
+    def long(job, split):
+        time.sleep(.3)
+        return pretend(job, split)
+    said = []
+    run_claims([pair], 'synthetic', tmp_path/'l', pictures, seeds=1, runner=long, say=silent)
+    run_claims([pair], 'synthetic', tmp_path/'l', pictures, minutes=.1/60, runner=long, say=said.append)
+    assert len(Ledger(tmp_path/'l').runs) == 2 and said[-1].startswith('stopped before ')
+
+# Verdicts
+
+def ledger_of(file, diffs, claim=pair, views=None):
+    "A ledger in which `two` is better than `one` by `diffs`, a number a seed"
+    ledger = Ledger(file)
+    for seed,d in enumerate(diffs):
+        for arm,accuracy in (('one', .8), ('two', .8+d)):
+            job = claim.job(arm, seed, 'synthetic')
+            run = dict(scale='synthetic', recipe=vars(job.recipe) | {}, variant='', subset=[], seed=seed, accuracy=accuracy,
+                       dataset=dict(fingerprint='f', valid=400))
+            ledger.runs[run_key(job, 'synthetic'), 'f'] = run
+    return ledger
+
+def first_verdict(diffs, looks, rule):
+    "What somebody who looks whenever a look is planned ends with"
+    for n,level in looks:
+        found = says(rule, *interval(list(diffs[:n]), level))
+        if found != 'undecided': return found
+    return 'undecided'
+
+def count_of(verdict, truth, rule, seeds=8, sd=.01, repeat=2000):
+    "How often `verdict` comes out of that many repetitions, with planned looks after half of the seeds and after all"
+    claim = replace(pair, rule=rule, regimes=dict(synthetic=Regime(base, tuple(range(seeds)), max(3, seeds//2))))
+    diffs,final = np.random.default_rng(seeds).normal(truth, sd, (repeat, seeds)), ['undecided']*repeat
+    for n,level in claim.looks('synthetic'):    # all repetitions at once, as `interval` does it for one
+        lows,highs = ttest_1samp(diffs[:,:n], 0, axis=1).confidence_interval(level)
+        final = [says(rule, *o) if f == 'undecided' else f for f,*o in zip(final, lows, highs)]
+    return final.count(verdict)
+
+@pytest.mark.parametrize('seeds', [3, 5, 8])
+@pytest.mark.parametrize('verdict, truth, more', [
+    ('supported', 0., 'more'), ('supported', 0., 'less'), ('supported', -.005, 'more'), ('refuted', .01, 'more'), ('refuted', -.01, 'less'),
+    ('refuted', .02, 'more'), ('supported', .01, 'same'), ('supported', -.01, 'same'), ('refuted', 0., 'same')])
+def test_false_verdicts(verdict, truth, more, seeds):
+    "Whatever is true, at most 5 of 100 claims get a false verdict, all looks together"
+    false = count_of(verdict, truth, Rule('two', 'one', more, .01), seeds)
+    assert false <= binom.ppf(.999, 2000, .05)
+
+def test_simulation_is_what_the_ledger_does(tmp_path):
+    rng = np.random.default_rng(1)
+    for n in (3, 4, 6, 8):
+        for truth in (0., .01, .03):
+            diffs = rng.normal(truth, .01, n)
+            planned = [(k, level) for k,level in pair.looks('synthetic') if k <= n]
+            verdict = judge(pair, 'synthetic', ledger_of(tmp_path/'l', diffs))
+            assert verdict.says == first_verdict(diffs, planned, pair.rule)
+            assert (verdict.low is None) == (n < 4) and verdict.missing == 2*(8-n)
+
+@pytest.mark.parametrize('effect, seeds, stated', [(.02, 5, .91), (.02, 8, 1.), (.01, 8, .68), (.01, 5, .4)])
+def test_power_at_the_sizes_used(effect, seeds, stated):
+    "How often a true effect is found, with a standard deviation of one point; one look at 95 %"
+    assert power(effect, .01, seeds) == pytest.approx(stated, abs=.02)
+    rng = np.random.default_rng(seeds)
+    lows = ttest_1samp(rng.normal(effect, .01, (2000, seeds)), 0, axis=1).confidence_interval().low
+    found = (lows > 0).mean()
+    assert found == pytest.approx(stated, abs=.04)
+
+def test_between_looks_the_verdict_stands_still(tmp_path):
+    four = [.03, .031, .029, .03]
+    assert judge(pair, 'synthetic', ledger_of(tmp_path/'l', four)).says == 'supported'
+    assert judge(pair, 'synthetic', ledger_of(tmp_path/'l', four+[-.5]*3)).says == 'supported'
+    assert judge(pair, 'synthetic', ledger_of(tmp_path/'l', [.0, .05, .02, -.03]+[.03]*3)).seeds == 4
+
+def test_no_interval_before_the_first_look(tmp_path):
+    table = verdict_table([judge(pair, 'synthetic', ledger_of(tmp_path/'l', [.03]*n)) for n in (0, 1, 2, 3)])
+    assert not table['difference [interval]'].str.contains(r'\[').any() and set(table['verdict']) == {'no look yet'}
+
+def test_one_net_asked_twice_is_paired_by_picture(tmp_path):
+    "Pictures are the pairs: false verdicts stay below 5 %, and a gain of two points is seen"
+    asks = replace(pair, arms=dict(one={}), views=('plain', 'mirror'), rule=Rule('one @ mirror', 'one @ plain', smallest=.002, by='picture'))
+    def verdict(rng, gain):
+        ledger = Ledger(tmp_path/'l')
+        hard = rng.random(1500)     # some pictures are harder than others, for every net
+        for seed in range(4):
+            job = asks.job('one', seed, 'synthetic')
+            views = {}
+            for view,p in (('plain', .85), ('mirror', .85+gain)):
+                correct = hard+.15*rng.normal(size=1500) < p
+                views[view] = dict(accuracy=float(correct.mean()), correct=pack_bits(correct))
+            run = dict(scale='synthetic', recipe=vars(job.recipe), variant='', subset=[], seed=seed, views=views, accuracy=.85,
+                       dataset=dict(fingerprint='f', valid=1500))
+            ledger.runs[run_key(job, 'synthetic'), 'f'] = run
+        return judge(asks, 'synthetic', ledger).says
+    rng = np.random.default_rng(0)
+    assert sum(verdict(rng, 0.) == 'supported' for _ in range(200)) <= binom.ppf(.999, 200, .05)
+    assert sum(verdict(rng, .03) == 'supported' for _ in range(50)) > 40
