@@ -76,7 +76,7 @@ def optimal_margin(
     right,wrong = smooth_targets(torch.tensor([1., 0.], dtype=torch.double), n, eps).tolist()
     return log(right/wrong) if eps else inf
 
-# %% ../nbs/10_label_smoothing.ipynb #e73495f1
+# %% ../nbs/10_label_smoothing.ipynb #1e4e5e90
 def plot_label_smoothing(
     eps:float=0.1,      # Fraction of the target that is spread evenly, in [0, 1)
     n:int=10,           # Number of classes, at least 2
@@ -104,5 +104,5 @@ def plot_label_smoothing(
     axs[1].set(title='loss of one picture', xlabel='margin of the right logit', ylabel='loss (nats)')
     axs[2].set(title='gradient at the right logit', xlabel='margin of the right logit',
                ylabel='d loss / d logit', ylim=(-1.08, .3))
-    for ax,loc in zip(axs, ('upper right', 'upper center', 'lower right')): ax.legend(loc=loc, fontsize=8)
+    for ax,loc in zip(axs, ('upper right', 'upper right', 'lower right')): ax.legend(loc=loc, fontsize=8)
     return fig

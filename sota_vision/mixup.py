@@ -23,7 +23,7 @@ def blend(
         raise ValueError(f'blend averages floating-point values, not {x.dtype}: make labels one-hot rows first')
     lam = torch.as_tensor(lam, dtype=x.dtype, device=x.device)
     if lam.numel() not in (1, len(x)) or len(perm) != len(x):
-        raise ValueError(f'{len(x)} items need as many partners and weights (or one), not {len(perm)} and {lam.numel()}')
+        raise ValueError(f'{len(x)} items need as many partners and weights (or 1), not {len(perm)} and {lam.numel()}')
     return torch.lerp(x[perm], x, lam.reshape(-1, *[1]*(x.ndim-1)))
 
 # %% ../nbs/08_mixup.ipynb #8ff81af1

@@ -10,7 +10,8 @@ from sota_vision.recipe import from_dict
 
 def comparison(n):
     "Two arms, the second 2 points better, on `n` seeds"
-    runs = [dict(arm=arm, seed=s, accuracy=.8+.02*(arm == 'b')+.001*s*(arm == 'b'), seconds=1.) for s in range(n) for arm in 'ab']
+    runs = [dict(arm=arm, seed=s, accuracy=.8+.02*(arm == 'b')+.001*s*(arm == 'b'), seconds=1.) for s in range(n)
+            for arm in 'ab']
     return Comparison('letters', runs)
 
 @pytest.mark.parametrize('n', [3, 5, 8])
@@ -32,7 +33,8 @@ def test_tables_print_no_interval_below_three_seeds():
     assert '[' in comparison(3).table.loc['b', 'difference [95 %]']
 
 def test_pictures_draw_no_interval_below_three_seeds():
-    def lines(n): return [o for o in plot_gains([(comparison(n), 'b')]).axes[0].lines if o.get_linestyle() == '-' and len(o.get_xdata()) > 1]
+    def lines(n): return [o for o in plot_gains([(comparison(n), 'b')]).axes[0].lines if o.get_linestyle() == '-'
+                          and len(o.get_xdata()) > 1]
     assert len(lines(3)) == len(lines(2))+1
     plt.close('all')
 
@@ -56,4 +58,5 @@ def test_results_that_came_with_the_package():
     runs = load_results()
     assert all(from_dict(r['recipe']) for r in runs) and len(results_table(runs)) == len(runs)
     assert load_comparisons()
-    with pytest.raises(FileNotFoundError, match="no results called 'nothing': there are .*photos_cpu"): load_results('nothing')
+    with pytest.raises(FileNotFoundError,
+                       match="no results called 'nothing': there are .*photos_cpu"): load_results('nothing')

@@ -1,10 +1,8 @@
 "`sota_evidence`: a claim from a clean state to its verdict, nothing done twice, one sentence for a mistake"
 import json
-from pathlib import Path
 import pytest
 from sota_vision.cli.evidence import sota_evidence
 from sota_vision.experiments.claims import claim_figure, claim_table, claims, find_claims
-from sota_vision.experiments.ledger import Ledger
 from sota_vision.recipe import from_dict
 
 def said(capsys, *words):
@@ -18,7 +16,8 @@ def said(capsys, *words):
 def rehearsed(tmp_path_factory):
     "A ledger in which three claims were rehearsed"
     out = tmp_path_factory.mktemp('ledger')/'ledger.jsonl'
-    sota_evidence(['run', 'mixup-wrong-labels', 'tta-gain', 'normalization-no-batch-norm', '--scale', 'quick', '--out', str(out)])
+    sota_evidence(['run', 'mixup-wrong-labels', 'tta-gain', 'normalization-no-batch-norm', '--scale', 'quick', '--out',
+                   str(out)])
     return out
 
 def test_lines(rehearsed):
@@ -26,7 +25,8 @@ def test_lines(rehearsed):
     runs = [json.loads(o) for o in rehearsed.read_text(encoding='utf-8').splitlines()]
     assert len(runs) == 3*(4+1+2)
     for r in runs:
-        assert {'recipe', 'seed', 'scale', 'accuracy', 'log_loss', 'device', 'versions', 'dataset', 'commit', 'date', 'wall'} <= r.keys()
+        assert {'recipe', 'seed', 'scale', 'accuracy', 'log_loss', 'device', 'versions', 'dataset', 'commit', 'date',
+                'wall'} <= r.keys()
         assert from_dict(r['recipe']) and {'name', 'train', 'valid', 'fingerprint'} <= r['dataset'].keys()
         assert ('memorized' in r) == (r['recipe']['label_noise'] > 0)
         assert 'diverged' in r or {'ece', 'seconds', 'epochs'} <= r.keys()
@@ -53,7 +53,8 @@ def test_tables_say_what_is_missing(tmp_path, rehearsed):
     empty = claim_table('tta-gain', file=tmp_path/'none.jsonl')
     assert set(empty.index.get_level_values(0)) == set(claims['tta-gain'].regimes)
     assert (empty['runs missing'] == [len(r.seeds) for r in claims['tta-gain'].regimes.values()]).all()
-    assert 'runs missing' in ' '.join(t.get_text() for t in claim_figure('tta-gain', file=tmp_path/'none.jsonl').axes[0].texts)
+    assert 'runs missing' in ' '.join(t.get_text()
+                                      for t in claim_figure('tta-gain', file=tmp_path/'none.jsonl').axes[0].texts)
 
 # The claims
 
@@ -74,7 +75,8 @@ def test_rehearsal_keeps_the_techniques():
         for arm in c.arms:
             big,small = c.job(arm, 0, scale), c.job(arm, 0, 'quick')
             same = 'normalize', 'mixup', 'label_smoothing', 'split', 'label_noise', 'act', 'sa', 'opt', 'schedule'
-            assert all(getattr(big.recipe, k) == getattr(small.recipe, k) for k in same) and big.variant == small.variant
+            assert all(getattr(big.recipe, k) == getattr(small.recipe, k)
+                       for k in same) and big.variant == small.variant
             assert bool(big.recipe.stages) == bool(small.recipe.stages)
 
 def test_find():
@@ -84,14 +86,17 @@ def test_find():
 # Mistakes
 
 @pytest.mark.parametrize('words, sentence', [
-    (('run', 'attention'), "no claim called 'attention'"), (('run', 'tta', '--seeds', 0), 'seeds=0'), (('run', 'tta', '--minutes', 0), 'minutes=0'),
-    (('run', 'tta', '--minutes', 'nan'), 'minutes=nan'), (('run', 'staircase'), 'staircase-cache is not asked at the scale synthetic'),
+    (('run', 'attention'), "no claim called 'attention'"), (('run', 'tta', '--seeds', 0), 'seeds=0'),
+    (('run', 'tta', '--minutes', 0), 'minutes=0'),
+    (('run', 'tta', '--minutes', 'nan'), 'minutes=nan'),
+    (('run', 'staircase'), 'staircase-cache is not asked at the scale synthetic'),
     (('run', 'tta', '--scale', 'photos', '--data', 'nowhere'), 'no folder at nowhere'), (('guess',), "'guess'"),
     (('run', 'tta', '--scale', 'large'), "'large'")])
 def test_mistakes(words, sentence, tmp_path, capsys):
     out = tmp_path/'out.jsonl'
     streams,code = said(capsys, *words, '--out', out)
-    assert code == 2 and not streams.out and streams.err.count('\n') == 1 and streams.err.startswith('sota_evidence: ') and sentence in streams.err
+    assert code == 2 and not streams.out and streams.err.count('\n') == 1
+    assert streams.err.startswith('sota_evidence: ') and sentence in streams.err
     assert not out.exists()
 
 def test_nowhere_to_write(tmp_path, capsys):

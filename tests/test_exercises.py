@@ -105,7 +105,8 @@ def test_exception_names_the_line():
     def stops(x, mean, std):
         return x/[][0]
     line = stops.__code__.co_firstlineno+1
-    assert check_undo(stops).says == f'it stopped in line {line}, `return x/[][0]` with IndexError: list index out of range'
+    where = f'in line {line}, `return x/[][0]`'
+    assert check_undo(stops).says == f'it stopped {where} with IndexError: list index out of range'
 
 def test_not_implemented_in_torch_is_no_stub():
     def unable(eps, n): raise NotImplementedError("'log' is not there for 'Half'")

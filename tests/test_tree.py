@@ -228,7 +228,7 @@ def test_size():
 techniques = sorted(v for k,v in exports.items() if '/' not in k and v != 'baseline')
 bonus = sorted(v for k,v in exports.items() if k.startswith('bonus/'))
 
-# From the ground up. A module imports from lower floors only; the modules of one folder (`data.*`) also from each other.
+# From the ground up. A module imports from lower floors only; modules of one folder (`data.*`) also from each other.
 floors = [
     ['profile', 'callbacks', 'fusion', 'mix_weights', 'data.*',
      'cli.core', 'teaching.quiz', 'teaching.predictions', 'teaching.checks'],
@@ -268,7 +268,8 @@ def test_imports_point_down(name):
     assert not wrong, f'{name} imports {wrong}, which stand no lower'
 
 def test_no_circle():
-    list(TopologicalSorter({o: set(imported(o)) for o in modules}).static_order())  # raises CycleError, which names them
+    "A `CycleError`, which names the modules, if there is one"
+    list(TopologicalSorter({o: set(imported(o)) for o in modules}).static_order())
 
 def import_alone(names):
     "Name of a technique → modules of this package that importing it alone brings along, or its error"

@@ -1,7 +1,7 @@
 """Build the wheel and try it in a second environment, beside the newest fastai, fastcore and nbdev.
 
-The wheel alone first: every module imports, an epoch trains. Then with its extra `lab` and nbdev 3: the lessons it
-carries are copied, every notebook runs, and exports the very modules that are in the wheel.
+The wheel alone first: every module imports, an epoch trains, the benchmark starts. Then with its extra `lab` and
+nbdev 3: the lessons it carries are copied, every notebook runs, and exports the very modules that are in the wheel.
 """
 import importlib, os, pkgutil, shutil, subprocess, sys, tempfile
 from importlib.metadata import version
@@ -49,6 +49,7 @@ def check_alone(bin, tmp):
     run(bin/'python', __file__, 'import', cwd=tmp)
     run(bin/'sota_train', '--epochs', '1', '--out', tmp/'out', cwd=tmp)
     if not any(tmp.glob('out/**/run.json')): sys.exit('sota_train wrote no run.json')
+    run(bin/'sota_bench', '--quick', '--parts', 'loaders', '--rounds', '1', cwd=tmp)
 
 def check_series(bin, tmp, package):
     "The series as a reader gets it: all there, runs with nbdev 3, and exports what the wheel holds"

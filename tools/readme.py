@@ -36,7 +36,8 @@ def build():
         alt = re.search(r'^#\|\s*fig-alt:\s*(.+)', c.metadata.get('directives', ''), re.M)
         if alt: text = re.sub(rf'!\[\w+\]\((?={images}/index_{i}_)', f'![{alt[1]}](', text)
     text = re.sub(r'\n{3,}', '\n\n', re.sub(r'[ \t]+$', '', text, flags=re.M))
-    return {'README.md': (head + text.strip() + '\n').encode()} | {Path(k).as_posix(): v for k,v in made['outputs'].items()}
+    pictures = {Path(k).as_posix(): v for k,v in made['outputs'].items()}
+    return {'README.md': (head + text.strip() + '\n').encode()} | pictures
 
 if __name__ == '__main__':
     for old in (root/images).glob('index_*'): old.unlink()

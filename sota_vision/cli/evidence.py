@@ -15,8 +15,12 @@ from .core import check_out_file, command
 @command
 def sota_evidence(
     action:Annotated[str, dict(choices=('list', 'run', 'show'))],   # What to do
-    claims:Annotated[str, dict(nargs='*', opt=False)]=(),           # Claims, or beginnings of their names, such as mixup; none: all
-    scale:Annotated[str, dict(choices=('synthetic', 'photos', 'gpu', 'quick'))]='synthetic',    # Which pictures and recipes; quick: a rehearsal
+    claims:Annotated[str,
+                     dict(nargs='*',
+                          opt=False)]=(),           # Claims, or beginnings of their names, such as mixup; none: all
+    scale:Annotated[str,
+                    dict(choices=('synthetic', 'photos', 'gpu',
+                                  'quick'))]='synthetic',    # Which pictures and recipes; quick: a rehearsal
     data:str=None,      # Folder with train/ and val/, if not the one that the scale uses
     seeds:int=None,     # Seeds of each arm, if not as many as planned
     minutes:float=None, # Stop before a run that should not end within so many
@@ -35,7 +39,9 @@ def sota_evidence(
     if seeds is not None and seeds < 1: raise ValueError(f'seeds={seeds}: it must be 1 or more')
     if minutes is not None and not minutes > 0: raise ValueError(f'minutes={minutes}: it must be above 0')
     if lacking := [c.id for c in chosen if claims and scale != 'quick' and scale not in c.regimes]:
-        raise ValueError(f'{lacking[0]} is not asked at the scale {scale}: choose {" or ".join(known[lacking[0]].regimes)}')
+        raise ValueError(f'{lacking[0]} is not asked at the scale {scale}: '
+                         f'choose {" or ".join(known[lacking[0]].regimes)}')
     file = check_out_file(out or ledger_file(scale))
-    failed = run_claims(chosen, scale, file, data, seeds, minutes, partial(print, flush=True), catalogue=list(known.values()))
+    failed = run_claims(chosen, scale, file, data, seeds, minutes, partial(print, flush=True),
+                        catalogue=list(known.values()))
     if failed: raise SystemExit(1)

@@ -7,15 +7,14 @@ __all__ = ['drawn', 'small_drawn', 'on_two_cores', 'tenth', 'on_gpu', 'few', 'th
            'noisy_photos', 'mixed', 'plain_fastai', 'steps', 'all_views', 'stairs', 'staircase', 'nets', 'views',
            'small_first', 'progressive', 'short', 'middle', 'long_run', 'wrong_labels', 'pairs', 'softened',
            'regularization', 'normalized', 'bare_net', 'normalization', 'rates', 'training', 'whole', 'whole_photos',
-           'parts', 'leave_out', 'tweaks', 'last_advice', 'claims', 'on_drawings', 'on_photos', 'on_a_tenth', 'on_card',
-           'of', 'step', 'asked', 'three', 'regularized', 'part', 'with_cheap', 'find_claims', 'claim_verdicts',
-           'claim_table', 'claim_figure']
+           'parts', 'leave_out', 'tweaks', 'last_advice', 'claims', 'find_claims', 'claim_verdicts', 'claim_table',
+           'claim_figure']
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #7065d755
 from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
-from .ledger import Claim, Regime, Rule, arms_table, judge, load_ledger, plot_verdicts, verdict_table
+from .ledger import Claim, Regime, Rule, arms_table, judge, load_ledger, plot_verdicts
 from ..recipes import recipes
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #739f5cc9
@@ -26,19 +25,19 @@ tenth = dict(arch='xresnet14', size=48, presize=64, bs=32, lr=8e-3, epochs=40)
 on_gpu = dict(arch='xresnet18', size=128, presize=160, bs=128, lr=5e-3, epochs=20)
 few = 'A tenth of the photos at 48 px: so many epochs on all of them would take days on two cores.'
 
-def on_drawings(base:dict=drawn, arms:dict=None, subset:tuple=(1000, 1500), **changes) -> Regime:
+def _on_drawings(base:dict=drawn, arms:dict=None, subset:tuple=(1000, 1500), **changes) -> Regime:
     "The synthetic sample: eight seeds, a first look after four"
     return Regime(base | changes, tuple(range(8)), 4, subset, arms or {})
 
-def on_photos(base:dict=on_two_cores, arms:dict=None, **changes) -> Regime:
+def _on_photos(base:dict=on_two_cores, arms:dict=None, **changes) -> Regime:
     "All photos on two cores: five seeds, a first look after three"
     return Regime(base | changes, tuple(range(5)), 3, (), arms or {})
 
-def on_a_tenth(arms:dict=None, **changes) -> Regime:
+def _on_a_tenth(arms:dict=None, **changes) -> Regime:
     "A tenth of the photos: five seeds, a first look after three"
     return Regime(tenth | changes, tuple(range(5)), 3, (1000, 2000), arms or {}, few)
 
-def on_card(arms:dict=None, **changes) -> Regime:
+def _on_card(arms:dict=None, **changes) -> Regime:
     "All photos on a GPU: five seeds, a first look after three"
     return Regime(on_gpu | changes, tuple(range(5)), 3, (), arms or {})
 
@@ -49,7 +48,7 @@ noisy_photos = three_sizes | dict(label_noise=.5)
 mixed = {'plain': {}, 'mixup': dict(mixup=.4), 'smoothing': dict(label_smoothing=.1),
          'mixup and smoothing': dict(mixup=.4, label_smoothing=.1)}
 
-def of(*names, **more) -> dict:
+def _of(*names, **more) -> dict:
     "Some of the arms that regularization is asked with, and others"
     return {name: mixed[name] for name in names} | more
 
@@ -57,120 +56,160 @@ def of(*names, **more) -> dict:
 plain_fastai = dict(arch='xresnet18', size=64, presize=80, bs=32, epochs=5, lr=5e-3)
 steps = {'plain fastai': dict(opt='adam', loader='fastai', precision='fp32', channels_last=False), 'cache and bf16': {},
          'progressive': recipes['two_cores'], 'longer': recipes['two_cores_long']}
-all_views = ('plain', 'random 4, fastai', 'random 1', 'random 2', 'random 4', 'random 8', 'random 4, max', 'mirror', 'corners', 'sizes')
-stairs = dict(photos=on_photos(plain_fastai))
+all_views = ('plain', 'random 4, fastai', 'random 1', 'random 2', 'random 4', 'random 8', 'random 4, max', 'mirror',
+             'corners', 'sizes')
+stairs = dict(photos=_on_photos(plain_fastai))
 
-def step(id, sentence, lower, upper, rule, expectation) -> Claim:
+def _step(id, sentence, lower, upper, rule, expectation) -> Claim:
     "A step of the staircase"
     return Claim(id, sentence, 'chapter 7 as a whole', {k: steps[k] for k in (lower, upper)}, stairs, rule, expectation)
 
 staircase = [
-    step('staircase-cache', 'An image cache and bfloat16 halve the time that plain fastai takes for five epochs.', 'plain fastai',
-         'cache and bf16', Rule('cache and bf16', 'plain fastai', 'less', .5, 'log2_seconds'), 'Between 1.7 and 2.5 times as fast.'),
-    step('staircase-same', 'They cost no accuracy.', 'plain fastai', 'cache and bf16',
-         Rule('cache and bf16', 'plain fastai', 'same', .015), 'One point more, since augmentation and rounding differ.'),
-    step('staircase-progressive', 'A shallower net and small pictures first give two points more in less time.', 'cache and bf16',
-         'progressive', Rule('progressive', 'cache and bf16', smallest=.02), 'Three points more (77.7 to 80.8 % in earlier runs).'),
-    step('staircase-longer', 'Thirty epochs instead of ten give four points more.', 'progressive', 'longer',
+    _step('staircase-cache', 'An image cache and bfloat16 halve the time that plain fastai takes for five epochs.',
+         'plain fastai',
+         'cache and bf16', Rule('cache and bf16', 'plain fastai', 'less', .5, 'log2_seconds'),
+         'Between 1.7 and 2.5 times as fast.'),
+    _step('staircase-same', 'They cost no accuracy.', 'plain fastai', 'cache and bf16',
+         Rule('cache and bf16', 'plain fastai', 'same', .015),
+         'One point more, since augmentation and rounding differ.'),
+    _step('staircase-progressive', 'A shallower net and small pictures first give two points more in less time.',
+         'cache and bf16',
+         'progressive', Rule('progressive', 'cache and bf16', smallest=.02),
+         'Three points more (77.7 to 80.8 % in earlier runs).'),
+    _step('staircase-longer', 'Thirty epochs instead of ten give four points more.', 'progressive', 'longer',
          Rule('longer', 'progressive', smallest=.04), 'Five to six points more.'),
-    Claim('staircase-views', 'Averaging views of each validation picture gives another point at least.', 'Test Time Augmentation',
-          dict(longer=recipes['two_cores_long']), stairs, Rule('longer @ random 4, fastai', 'longer @ plain', smallest=.01, by='picture'),
+    Claim('staircase-views', 'Averaging views of each validation picture gives another point at least.',
+          'Test Time Augmentation',
+          dict(longer=recipes['two_cores_long']), stairs,
+          Rule('longer @ random 4, fastai', 'longer @ plain', smallest=.01, by='picture'),
           'About two points more.', all_views)]
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #109dcfda
-nets = dict(synthetic=on_drawings(arms=dict(net={})), photos=on_photos(plain_fastai, dict(net=recipes['two_cores_long'])), gpu=on_card())
+nets = dict(synthetic=_on_drawings(arms=dict(net={})),
+            photos=_on_photos(plain_fastai, dict(net=recipes['two_cores_long'])), gpu=_on_card())
 
-def asked(id, sentence, chapter, rule, expectation) -> Claim:
+def _asked(id, sentence, chapter, rule, expectation) -> Claim:
     "A claim about ways to ask a trained net"
     return Claim(id, sentence, chapter, dict(net={}), nets, rule, expectation, all_views)
 
 views = [
-    asked('tta-gain', 'The mean over the plain view and four random ones is more accurate than the plain view.',
+    _asked('tta-gain', 'The mean over the plain view and four random ones is more accurate than the plain view.',
           'Test Time Augmentation', Rule('net @ random 4', 'net @ plain', smallest=.002, by='picture'),
           'One to two points on photos, less on drawings, which are less ambiguous.'),
-    asked('tta-log-loss', 'It also lowers the log-loss.', 'not in the chapter',
-          Rule('net @ random 4', 'net @ plain', 'less', .01, 'log_loss'), 'Clearly, as averaging tempers confident errors.'),
-    asked('tta-max', 'The mean of the views is more accurate than their maximum.', 'Test Time Augmentation names both',
+    _asked('tta-log-loss', 'It also lowers the log-loss.', 'not in the chapter',
+          Rule('net @ random 4', 'net @ plain', 'less', .01, 'log_loss'),
+          'Clearly, as averaging tempers confident errors.'),
+    _asked('tta-max', 'The mean of the views is more accurate than their maximum.', 'Test Time Augmentation names both',
           Rule('net @ random 4', 'net @ random 4, max', smallest=.001, by='picture'), 'A few tenths of a point.'),
-    asked('tta-number', 'Eight random views gain no more than four.', 'Test Time Augmentation, which takes four',
+    _asked('tta-number', 'Eight random views gain no more than four.', 'Test Time Augmentation, which takes four',
           Rule('net @ random 8', 'net @ random 4', 'same', .003, by='picture'), 'Within three tenths of a point.'),
-    asked('tta-mirror', 'The mirror image alone already gains.', 'not in the chapter',
-          Rule('net @ mirror', 'net @ plain', smallest=.002, by='picture'), 'About half of what four random views gain.'),
-    asked('tta-corners', 'Four random views gain more than four corners and the centre.', 'Test Time Augmentation, which mentions crops',
-          Rule('net @ random 4', 'net @ corners', smallest=.002, by='picture'), 'Yes: corners cut off what is in the middle.')]
+    _asked('tta-mirror', 'The mirror image alone already gains.', 'not in the chapter',
+          Rule('net @ mirror', 'net @ plain', smallest=.002, by='picture'),
+          'About half of what four random views gain.'),
+    _asked('tta-corners', 'Four random views gain more than four corners and the centre.',
+          'Test Time Augmentation, which mentions crops',
+          Rule('net @ random 4', 'net @ corners', smallest=.002, by='picture'),
+          'Yes: corners cut off what is in the middle.')]
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #6b54123d
 small_first = dict(stages=((4, 48), (3, 72), (2, 96)), epochs=9)
 progressive = [
-    Claim('progressive-seconds', 'At equal seconds, small pictures first are better than full size throughout.', 'Progressive Resizing',
+    Claim('progressive-seconds', 'At equal seconds, small pictures first are better than full size throughout.',
+          'Progressive Resizing',
           {'full size': {}, 'small first': small_first},
-          dict(synthetic=on_drawings(arms={'full size': dict(epochs=6)}), photos=on_photos(arms={'small first': recipes['two_cores']}),
-               gpu=on_card({'small first': dict(stages=((12, 64), (12, 96), (8, 128)), epochs=32)})),
+          dict(synthetic=_on_drawings(arms={'full size': dict(epochs=6)}),
+               photos=_on_photos(arms={'small first': recipes['two_cores']}),
+               gpu=_on_card({'small first': dict(stages=((12, 64), (12, 96), (8, 128)), epochs=32)})),
           Rule('small first', 'full size', smallest=.01), 'Two to three points on both scales.'),
-    Claim('progressive-epochs', 'At equal epochs, small pictures first lose.', 'Progressive Resizing suggests the opposite',
+    Claim('progressive-epochs', 'At equal epochs, small pictures first lose.',
+          'Progressive Resizing suggests the opposite',
           {'full size': {}, 'small first': dict(stages=((2, 64), (3, 96)))},
-          dict(synthetic=on_drawings(), photos=on_photos(arms={'full size': dict(epochs=10), 'small first': recipes['two_cores']}),
-               gpu=on_card({'small first': dict(stages=((10, 96), (10, 128)))})),
+          dict(synthetic=_on_drawings(),
+               photos=_on_photos(arms={'full size': dict(epochs=10), 'small first': recipes['two_cores']}),
+               gpu=_on_card({'small first': dict(stages=((10, 96), (10, 128)))})),
           Rule('small first', 'full size', 'less', .005), 'One point less, for a third less time.'),
-    Claim('progressive-transfer', 'A net that already knows similar classes at full size loses from small pictures first.',
+    Claim('progressive-transfer',
+          'A net that already knows similar classes at full size loses from small pictures first.',
           'Progressive Resizing, its remark on transfer learning',
           {'full size': dict(variant='transfer'), 'small first': dict(variant='transfer', stages=((2, 48), (3, 96)))},
-          dict(synthetic=on_drawings(), photos=on_a_tenth({'full size': dict(epochs=10), 'small first': dict(stages=((5, 32), (5, 48)), epochs=10)})),
+          dict(synthetic=_on_drawings(),
+               photos=_on_a_tenth({'full size': dict(epochs=10),
+                                  'small first': dict(stages=((5, 32), (5, 48)), epochs=10)})),
           Rule('small first', 'full size', 'less', .01), 'One to three points less.')]
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #f78ea77f
-def three(short_drawn, photos, card=None) -> dict:
+def _three(short_drawn, photos, card=None) -> dict:
     "Regimes at all three scales; without `card` at two"
     return dict(synthetic=short_drawn, photos=photos) | ({'gpu': card} if card else {})
 
-short = three(on_drawings(), on_a_tenth(epochs=10), on_card(epochs=5))
-middle = three(on_drawings(epochs=20), on_a_tenth(), on_card())
-long_run = three(on_drawings(small_drawn, epochs=80, subset=(200, 1500)), on_a_tenth(**long_sizes), on_card(epochs=80))
-wrong_labels = three(on_drawings(**noisy_drawn), on_a_tenth(**noisy_photos), on_card(label_noise=.5))
-pairs = of('plain', 'mixup', 'smoothing')
-softened = of('plain', 'mixup', 'smoothing', 'mixup and smoothing')
+short = _three(_on_drawings(), _on_a_tenth(epochs=10), _on_card(epochs=5))
+middle = _three(_on_drawings(epochs=20), _on_a_tenth(), _on_card())
+long_run = _three(_on_drawings(small_drawn, epochs=80, subset=(200, 1500)), _on_a_tenth(**long_sizes),
+                  _on_card(epochs=80))
+wrong_labels = _three(_on_drawings(**noisy_drawn), _on_a_tenth(**noisy_photos), _on_card(label_noise=.5))
+pairs = _of('plain', 'mixup', 'smoothing')
+softened = _of('plain', 'mixup', 'smoothing', 'mixup and smoothing')
 
-def regularized(id, sentence, chapter, regimes, rule, expectation, arms=None) -> Claim:
+def _regularized(id, sentence, chapter, regimes, rule, expectation, arms=None) -> Claim:
     "A claim about mixup or label smoothing"
     return Claim(id, sentence, chapter, arms or pairs, regimes, rule, expectation)
 
 regularization = [
-    regularized('mixup-wrong-labels', 'With many wrong labels mixup is more accurate than plain training.', 'the mixup paper, section 3.4',
-                wrong_labels, Rule('mixup', 'plain', smallest=.01), 'Five points and more on drawings, two on photos.', softened),
-    regularized('mixup-memorized', 'Mixup memorizes fewer of the wrong labels.', 'the mixup paper, section 3.4', wrong_labels,
+    _regularized('mixup-wrong-labels', 'With many wrong labels mixup is more accurate than plain training.',
+                'the mixup paper, section 3.4',
+                wrong_labels, Rule('mixup', 'plain', smallest=.01), 'Five points and more on drawings, two on photos.',
+                softened),
+    _regularized('mixup-memorized', 'Mixup memorizes fewer of the wrong labels.', 'the mixup paper, section 3.4',
+                wrong_labels,
                 Rule('mixup', 'plain', 'less', .05, 'memorized'), 'Clearly fewer.', softened),
-    regularized('smoothing-wrong-labels', 'With many wrong labels label smoothing is more accurate than plain training.',
-                'Label Smoothing: it makes training robust when data is mislabelled', wrong_labels, Rule('smoothing', 'plain', smallest=.01),
+    _regularized('smoothing-wrong-labels',
+                'With many wrong labels label smoothing is more accurate than plain training.',
+                'Label Smoothing: it makes training robust when data is mislabelled', wrong_labels,
+                Rule('smoothing', 'plain', smallest=.01),
                 'One to two points: it softens every label alike, the wrong ones too.', softened),
-    regularized('smoothing-memorized', 'Label smoothing memorizes fewer of the wrong labels.', 'Label Smoothing', wrong_labels,
+    _regularized('smoothing-memorized', 'Label smoothing memorizes fewer of the wrong labels.', 'Label Smoothing',
+                wrong_labels,
                 Rule('smoothing', 'plain', 'less', .05, 'memorized'), 'Hardly fewer.', softened),
-    regularized('mixup-short', 'In short training mixup costs accuracy.', 'Mixup: needs far more epochs', short,
+    _regularized('mixup-short', 'In short training mixup costs accuracy.', 'Mixup: needs far more epochs', short,
                 Rule('mixup', 'plain', 'less', .005), 'One to three points less.'),
-    regularized('smoothing-short', 'In short training label smoothing changes accuracy by less than a point.',
-                'Label Smoothing: like mixup, it needs more epochs', short, Rule('smoothing', 'plain', 'same', .01), 'Within half a point.'),
-    regularized('mixup-log-loss', 'After 20 to 40 epochs mixup lowers the log-loss.', 'not in the chapter', middle,
-                Rule('mixup', 'plain', 'less', .02, 'log_loss'), 'On photos by a fifth; on drawings the net is not over-confident, so no.'),
-    regularized('mixup-calibration', 'After 20 to 40 epochs mixup lowers the calibration error.', 'not in the chapter', middle,
-                Rule('mixup', 'plain', 'less', .01, 'ece'), 'On photos yes; on drawings it makes the net underconfident.'),
-    regularized('smoothing-calibration', 'After 20 to 40 epochs label smoothing lowers the calibration error.', 'not in the chapter', middle,
-                Rule('smoothing', 'plain', 'less', .01, 'ece'), 'On photos yes; on drawings it makes the net underconfident.'),
-    regularized('mixup-middle', 'After 20 to 40 epochs mixup does not yet change accuracy by a point.', 'Mixup: more than 80 epochs', middle,
+    _regularized('smoothing-short', 'In short training label smoothing changes accuracy by less than a point.',
+                'Label Smoothing: like mixup, it needs more epochs', short, Rule('smoothing', 'plain', 'same', .01),
+                'Within half a point.'),
+    _regularized('mixup-log-loss', 'After 20 to 40 epochs mixup lowers the log-loss.', 'not in the chapter', middle,
+                Rule('mixup', 'plain', 'less', .02, 'log_loss'),
+                'On photos by a fifth; on drawings the net is not over-confident, so no.'),
+    _regularized('mixup-calibration', 'After 20 to 40 epochs mixup lowers the calibration error.', 'not in the chapter',
+                middle,
+                Rule('mixup', 'plain', 'less', .01, 'ece'),
+                'On photos yes; on drawings it makes the net underconfident.'),
+    _regularized('smoothing-calibration', 'After 20 to 40 epochs label smoothing lowers the calibration error.',
+                'not in the chapter', middle,
+                Rule('smoothing', 'plain', 'less', .01, 'ece'),
+                'On photos yes; on drawings it makes the net underconfident.'),
+    _regularized('mixup-middle', 'After 20 to 40 epochs mixup does not yet change accuracy by a point.',
+                'Mixup: more than 80 epochs', middle,
                 Rule('mixup', 'plain', 'same', .01), 'Level.'),
-    regularized('mixup-long', 'In long training mixup is more accurate.', 'Mixup: pays above 80 epochs', long_run,
+    _regularized('mixup-long', 'In long training mixup is more accurate.', 'Mixup: pays above 80 epochs', long_run,
                 Rule('mixup', 'plain', smallest=.005), 'One to two points on photos; on drawings level.', softened),
-    regularized('smoothing-long', 'In long training label smoothing is more accurate.', 'Label Smoothing', long_run,
+    _regularized('smoothing-long', 'In long training label smoothing is more accurate.', 'Label Smoothing', long_run,
                 Rule('smoothing', 'plain', smallest=.005), 'One point on photos; on drawings level.', softened),
-    regularized('mixup-and-smoothing', 'In long training mixup and label smoothing together are better than mixup alone.',
-                'Label Smoothing: can be combined with mixup', long_run, Rule('mixup and smoothing', 'mixup', smallest=.005),
+    _regularized('mixup-and-smoothing',
+                'In long training mixup and label smoothing together are better than mixup alone.',
+                'Label Smoothing: can be combined with mixup', long_run,
+                Rule('mixup and smoothing', 'mixup', smallest=.005),
                 'No: both soften the targets already.', softened),
-    regularized('cutmix-long', 'In long training CutMix is more accurate than mixup.', 'the CutMix paper', long_run,
-                Rule('cutmix', 'mixup', smallest=.005), 'One point on photos.', of('plain', 'mixup', cutmix=dict(variant='cutmix'))),
-    regularized('resizemix-long', 'In long training ResizeMix is more accurate than CutMix.', 'the ResizeMix paper', long_run,
+    _regularized('cutmix-long', 'In long training CutMix is more accurate than mixup.', 'the CutMix paper', long_run,
+                Rule('cutmix', 'mixup', smallest=.005), 'One point on photos.',
+                _of('plain', 'mixup', cutmix=dict(variant='cutmix'))),
+    _regularized('resizemix-long', 'In long training ResizeMix is more accurate than CutMix.', 'the ResizeMix paper',
+                long_run,
                 Rule('resizemix', 'cutmix', smallest=.005), 'Undecided: the papers report tenths of a point.',
-                of('plain', cutmix=dict(variant='cutmix'), resizemix=dict(variant='resizemix'))),
-    regularized('cutmix-lambda', 'With tight crops, correcting λ of CutMix for clipped boxes changes accuracy by less than a point.',
+                _of('plain', cutmix=dict(variant='cutmix'), resizemix=dict(variant='resizemix'))),
+    _regularized('cutmix-lambda',
+                'With tight crops, correcting λ of CutMix for clipped boxes changes accuracy by less than a point.',
                 'timm, issue 8, where it hurt on fine-grained crops',
-                three(on_drawings(epochs=20, min_scale=.25), on_a_tenth(epochs=80, min_scale=.25), on_card(epochs=80, min_scale=.25)),
+                _three(_on_drawings(epochs=20, min_scale=.25), _on_a_tenth(epochs=80, min_scale=.25),
+                      _on_card(epochs=80, min_scale=.25)),
                 Rule('corrected', 'not corrected', 'same', .01), 'Within half a point.',
                 {'not corrected': dict(variant='cutmix, λ not corrected'), 'corrected': dict(variant='cutmix')})]
 
@@ -178,17 +217,25 @@ regularization = [
 normalized = {'normalized': {}, 'from 0 to 1': dict(normalize=False)}
 bare_net = {'normalized': dict(variant='no batch norm'), 'from 0 to 255': dict(variant='0 to 255, no batch norm')}
 normalization = [
-    Claim('statistics-mismatch', 'A net that trained on normalized pictures loses ten points and more when it is asked about unnormalized ones.',
-          'Normalization: the statistics must travel with the model', dict(net={}), three(on_drawings(), on_a_tenth(), on_card()),
-          Rule('net @ plain', 'net @ unnormalized', smallest=.1, by='picture'), 'Tens of points.', ('plain', 'unnormalized')),
-    Claim('normalization-scratch', 'From scratch, with batch normalization, normalizing the pictures changes accuracy by less than a point.',
-          'Normalization suggests it helps', normalized, three(on_drawings(), on_a_tenth(epochs=20), on_card()),
-          Rule('normalized', 'from 0 to 1', 'same', .01), 'Within half a point: the first batch normalization does it again.'),
-    Claim('normalization-255', 'Even pixels from 0 to 255 change accuracy by less than a point, with batch normalization.', 'not in the chapter',
-          {'normalized': {}, 'from 0 to 255': dict(variant='0 to 255')}, three(on_drawings(), on_a_tenth(epochs=20)),
+    Claim('statistics-mismatch',
+          'A net trained on normalized pictures loses ten points and more when it is asked about unnormalized ones.',
+          'Normalization: the statistics must travel with the model', dict(net={}),
+          _three(_on_drawings(), _on_a_tenth(), _on_card()),
+          Rule('net @ plain', 'net @ unnormalized', smallest=.1, by='picture'), 'Tens of points.',
+          ('plain', 'unnormalized')),
+    Claim('normalization-scratch',
+          'From scratch, with batch normalization, normalizing the pictures changes accuracy by less than a point.',
+          'Normalization suggests it helps', normalized, _three(_on_drawings(), _on_a_tenth(epochs=20), _on_card()),
+          Rule('normalized', 'from 0 to 1', 'same', .01),
+          'Within half a point: the first batch normalization does it again.'),
+    Claim('normalization-255',
+          'Even pixels from 0 to 255 change accuracy by less than a point, with batch normalization.',
+          'not in the chapter',
+          {'normalized': {}, 'from 0 to 255': dict(variant='0 to 255')}, _three(_on_drawings(), _on_a_tenth(epochs=20)),
           Rule('normalized', 'from 0 to 255', 'same', .01), 'Within a point.'),
-    Claim('normalization-no-batch-norm', 'Without batch normalization, normalized pictures train better than pixels from 0 to 255.',
-          'Normalization', bare_net, three(on_drawings(lr=1e-3, epochs=10), on_a_tenth(lr=1e-3, epochs=20)),
+    Claim('normalization-no-batch-norm',
+          'Without batch normalization, normalized pictures train better than pixels from 0 to 255.',
+          'Normalization', bare_net, _three(_on_drawings(lr=1e-3, epochs=10), _on_a_tenth(lr=1e-3, epochs=20)),
           Rule('normalized', 'from 0 to 255', smallest=.02), 'Far better; some runs on 0 to 255 diverge.')]
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #902f34ee
@@ -196,66 +243,88 @@ rates = {f'{lr:g}': dict(lr=lr) for lr in (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-
 training = [
     Claim('finder', "The learning rate that fastai's finder suggests trains as well as the rate a sweep finds.",
           'chapter 5, and every fine_tune of chapter 7', {'finder': dict(variant='rate of the finder')} | rates,
-          three(on_drawings(), on_a_tenth(epochs=10)), Rule('finder', '0.008', 'same', .01),
+          _three(_on_drawings(), _on_a_tenth(epochs=10)), Rule('finder', '0.008', 'same', .01),
           'Lower by two points: one-cycle training bears a higher rate than the suggested one.'),
     Claim('epochs-more', 'Twice as many epochs are better by a point.', 'chapter 7 trains for five',
           {f'{n} epochs': dict(epochs=n) for n in (2, 5, 10, 20)},
-          three(on_drawings(), on_a_tenth({f'{n} epochs': dict(epochs=4*n) for n in (2, 5, 10, 20)}), on_card()),
+          _three(_on_drawings(), _on_a_tenth({f'{n} epochs': dict(epochs=4*n) for n in (2, 5, 10, 20)}), _on_card()),
           Rule('10 epochs', '5 epochs', smallest=.01), 'Yes at both scales.'),
     Claim('epochs-end', 'Four times as many epochs give another point over twice as many.', 'not in the chapter',
           {f'{n} epochs': dict(epochs=n) for n in (2, 5, 10, 20)},
-          three(on_drawings(), on_a_tenth({f'{n} epochs': dict(epochs=4*n) for n in (2, 5, 10, 20)}), on_card()),
-          Rule('20 epochs', '10 epochs', smallest=.01), 'On drawings no, they are solved; on a tenth of the photos no, they are memorized.'),
-    Claim('depth', 'At equal work a shallow net is more accurate than a deep one, in short training.', 'chapter 7 takes an xresnet50',
+          _three(_on_drawings(), _on_a_tenth({f'{n} epochs': dict(epochs=4*n) for n in (2, 5, 10, 20)}), _on_card()),
+          Rule('20 epochs', '10 epochs', smallest=.01),
+          'On drawings no, they are solved; on a tenth of the photos no, they are memorized.'),
+    Claim('depth', 'At equal work a shallow net is more accurate than a deep one, in short training.',
+          'chapter 7 takes an xresnet50',
           dict(shallow={}, deep={}), dict(
-              synthetic=on_drawings(arms=dict(shallow=dict(epochs=16), deep=dict(arch='xresnet18', epochs=3))),
-              photos=on_a_tenth(dict(shallow=dict(arch='xresnet14', epochs=40), deep=dict(arch='xresnet34', epochs=15))),
-              gpu=on_card(dict(shallow=dict(arch='xresnet18', epochs=20), deep=dict(arch='xresnet50', epochs=9)))),
+              synthetic=_on_drawings(arms=dict(shallow=dict(epochs=16), deep=dict(arch='xresnet18', epochs=3))),
+              photos=_on_a_tenth(dict(shallow=dict(arch='xresnet14', epochs=40),
+                                     deep=dict(arch='xresnet34', epochs=15))),
+              gpu=_on_card(dict(shallow=dict(arch='xresnet18', epochs=20), deep=dict(arch='xresnet50', epochs=9)))),
           Rule('shallow', 'deep', smallest=.01), 'Yes: the deep net sees too few batches.'),
-    Claim('presizing', 'Resizing to a larger size first gives more accuracy than augmenting pictures of the final size.', 'chapter 5, presizing',
-          dict(presized={}, naive={}), dict(synthetic=on_drawings(arms=dict(naive=dict(presize=96))), photos=on_a_tenth(dict(naive=dict(presize=48))),
-                                            gpu=on_card(dict(naive=dict(presize=128)))),
+    Claim('presizing',
+          'Resizing to a larger size first gives more accuracy than augmenting pictures of the final size.',
+          'chapter 5, presizing',
+          dict(presized={}, naive={}),
+          dict(synthetic=_on_drawings(arms=dict(naive=dict(presize=96))),
+               photos=_on_a_tenth(dict(naive=dict(presize=48))),
+                                            gpu=_on_card(dict(naive=dict(presize=128)))),
           Rule('presized', 'naive', smallest=.005), 'Half a point, perhaps undecided: crops are sharper, that is all.'),
-    Claim('leakage', 'A random split that is drawn again in each stage reports more accuracy than the same training with one split.',
+    Claim('leakage',
+          'A new random split in each stage reports more accuracy than the same training with one split.',
           'Progressive Resizing makes its loaders again, with another random split', {'one split': dict(split='random'),
           'again in each stage': dict(split='random_per_stage')}, dict(
-              synthetic=on_drawings(stages=((5, 64), (5, 96)), epochs=10), photos=on_a_tenth(stages=((20, 32), (20, 48))),
-              gpu=on_card(stages=((10, 96), (10, 128)))),
+              synthetic=_on_drawings(stages=((5, 64), (5, 96)), epochs=10),
+              photos=_on_a_tenth(stages=((20, 32), (20, 48))),
+              gpu=_on_card(stages=((10, 96), (10, 128)))),
           Rule('again in each stage', 'one split', smallest=.01),
           'Ten points on a tenth of the photos, where the net memorizes; one on drawings.')]
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #1817b789
 whole = dict(stages=((4, 48), (3, 72), (2, 96)), epochs=9, label_smoothing=.1)
 whole_photos = recipes['two_cores_long']
-parts = {'all': {}, 'without small pictures': {}, 'without smoothing': dict(label_smoothing=0.), 'without tight crops': {}}
+parts = {'all': {}, 'without small pictures': {}, 'without smoothing': dict(label_smoothing=0.),
+         'without tight crops': {}}
 leave_out = dict(
-    synthetic=on_drawings(drawn | whole | dict(min_scale=.5), {'without small pictures': dict(stages=(), epochs=6), 'without tight crops': dict(min_scale=.75)}),
-    photos=on_photos(whole_photos, {'without small pictures': dict(stages=(), epochs=15), 'without tight crops': dict(min_scale=.9)}))
+    synthetic=_on_drawings(drawn | whole | dict(min_scale=.5),
+                          {'without small pictures': dict(stages=(), epochs=6),
+                           'without tight crops': dict(min_scale=.75)}),
+    photos=_on_photos(whole_photos,
+                     {'without small pictures': dict(stages=(), epochs=15), 'without tight crops': dict(min_scale=.9)}))
 
-def part(id, what, name, expectation) -> Claim:
+def _part(id, what, name, expectation) -> Claim:
     "What one part adds to the whole recipe"
     return Claim(f'whole-{id}', f'{what} adds to the whole recipe.', 'chapter 7 as a whole', parts, leave_out,
                  Rule('all', name, smallest=.003), expectation)
 
-tweaks = {'base': {}, 'half the rate': dict(lr=4e-3), 'twice the rate': dict(lr=1.6e-2), 'tight crops': dict(min_scale=.25),
-          'smoothing': dict(label_smoothing=.1), 'mixup': dict(mixup=.4), 'mish': dict(act='mish'), 'small batches': dict(bs=16)}
+tweaks = {'base': {}, 'half the rate': dict(lr=4e-3), 'twice the rate': dict(lr=1.6e-2),
+          'tight crops': dict(min_scale=.25),
+          'smoothing': dict(label_smoothing=.1), 'mixup': dict(mixup=.4), 'mish': dict(act='mish'),
+          'small batches': dict(bs=16)}
 
-def with_cheap(ending, changes) -> dict:
+def _with_cheap(ending, changes) -> dict:
     "`tweaks` as they are, and each on a cheaper scale"
     return tweaks | {name+ending: o | changes for name,o in tweaks.items()}
 
 last_advice = [
-    part('progressive', 'Small pictures first, at equal seconds,', 'without small pictures', 'One to two points.'),
-    part('smoothing', 'Label smoothing', 'without smoothing', 'Half a point on photos, nothing on drawings.'),
-    part('crops', 'Tight random crops', 'without tight crops', 'Half a point on photos, in thirty epochs.'),
+    _part('progressive', 'Small pictures first, at equal seconds,', 'without small pictures', 'One to two points.'),
+    _part('smoothing', 'Label smoothing', 'without smoothing', 'Half a point on photos, nothing on drawings.'),
+    _part('crops', 'Tight random crops', 'without tight crops', 'Half a point on photos, in thirty epochs.'),
     Claim('ranks-half-pixels', 'Half the pixels on a side rank seven changes of a recipe as full size does.',
-          'Conclusion: experiment on small pictures', with_cheap(', half the pixels', dict(size=48, presize=64)),
-          dict(synthetic=on_drawings(epochs=10), photos=on_a_tenth({n+', half the pixels': dict(size=32, presize=48) for n in tweaks}, size=64, presize=80, epochs=20)),
-          Rule(', half the pixels', 'base', smallest=.5, by='rank'), 'A rank correlation of about 0.5: the large effects agree, the rest is noise.'),
-    Claim('ranks-tenth', 'A tenth of the pictures ranks seven changes of a recipe as all of them do.', 'Conclusion: experiment on a subset',
-          with_cheap(', a tenth', dict(subset=(100, 1500), epochs=40)),
-          dict(synthetic=on_drawings(epochs=10), photos=on_photos(dict(tenth, bs=32, epochs=8), {n+', a tenth': dict(subset=(1000, 3900), epochs=20) for n in tweaks})),
-          Rule(', a tenth', 'base', smallest=.5, by='rank'), 'Less than 0.5: what little data over-fits, much data does not.')]
+          'Conclusion: experiment on small pictures', _with_cheap(', half the pixels', dict(size=48, presize=64)),
+          dict(synthetic=_on_drawings(epochs=10),
+               photos=_on_a_tenth({n+', half the pixels': dict(size=32, presize=48) for n in tweaks}, size=64,
+                                 presize=80, epochs=20)),
+          Rule(', half the pixels', 'base', smallest=.5, by='rank'),
+          'A rank correlation of about 0.5: the large effects agree, the rest is noise.'),
+    Claim('ranks-tenth', 'A tenth of the pictures ranks seven changes of a recipe as all of them do.',
+          'Conclusion: experiment on a subset',
+          _with_cheap(', a tenth', dict(subset=(100, 1500), epochs=40)),
+          dict(synthetic=_on_drawings(epochs=10),
+               photos=_on_photos(dict(tenth, bs=32, epochs=8),
+                                {n+', a tenth': dict(subset=(1000, 3900), epochs=20) for n in tweaks})),
+          Rule(', a tenth', 'base', smallest=.5, by='rank'),
+          'Less than 0.5: what little data over-fits, much data does not.')]
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #9b22f6e5
 claims = {c.id: c for c in (*staircase, *views, *progressive, *regularization, *normalization, *training, *last_advice)}
@@ -278,7 +347,8 @@ def claim_verdicts(
     "What the runs that are there say about some claims"
     chosen,ledgers = find_claims(ids), {}
     def ledger(s): return ledgers.setdefault(s, load_ledger(s, file)) if s not in ledgers else ledgers[s]
-    return [judge(c, s, ledger(s)) for c in chosen for s in ((scale,) if scale else c.regimes) if s == 'quick' or s in c.regimes]
+    return [judge(c, s, ledger(s)) for c in chosen for s in ((scale,) if scale else c.regimes) if s == 'quick'
+            or s in c.regimes]
 
 def claim_table(
     id:str,             # Id of a claim
@@ -287,7 +357,8 @@ def claim_table(
 ) -> pd.DataFrame:      # A row per scale and arm
     "What the arms of a claim reached, and how many runs are missing"
     claim, = find_claims([id])
-    return pd.concat({s: arms_table(claim, s, load_ledger(s, file)) for s in ([scale] if scale else claim.regimes)}, names=['scale']).fillna('')
+    return pd.concat({s: arms_table(claim, s, load_ledger(s, file)) for s in ([scale] if scale else claim.regimes)},
+                     names=['scale']).fillna('')
 
 def claim_figure(
     *ids:str,           # Ids of claims, or their beginnings; none: all

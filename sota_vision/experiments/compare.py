@@ -118,7 +118,8 @@ class Comparison:
             ax.scatter([i-.08]*len(accs), list(accs.values()), c=[seeds.index(s) for s in accs], cmap='cividis', vmin=0,
                        vmax=max(1, len(seeds)-1), s=22, zorder=2)
             a = list(accs.values())
-            ax.errorbar(i+.1, mean(a), stdev(a) if len(a) > 1 else None, fmt='D', color='C0' if i == 0 else 'C1', capsize=4)
+            ax.errorbar(i+.1, mean(a), stdev(a) if len(a) > 1 else None, fmt='D', color='C0' if i == 0 else 'C1',
+                        capsize=4)
         ax.set_xticks(range(len(self.arms)), [a.replace(', ', ',\n') for a in self.arms])
         ax.set(xlim=(-.5, len(self.arms)-.5), ylabel='accuracy (%)',
                title=f'{self.what}\n(dot: a seed; diamond: mean ± standard deviation)')

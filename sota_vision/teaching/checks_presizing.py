@@ -7,7 +7,6 @@ __all__ = ['check_presize_for', 'check_inception_box']
 
 # %% ../../nbs/api/33_teaching_checks_presizing.ipynb #641c3491
 import math, torch
-from torch import Tensor
 from ..presizing import fill_zoom
 from .checks import Checked, Wrong, judged, numbers, same
 

@@ -38,7 +38,8 @@ def old_bias(conv): return torch.zeros(conv.out_channels) if conv.bias is None e
 def weight_sum(conv, mean, std): return (conv.weight/channels(std)*channels(mean)).sum((1, 2, 3))
 
 @right('fold')
-def folded(conv, mean, std): return new_conv(conv, conv.weight/channels(std), old_bias(conv)-weight_sum(conv, mean, std))
+def folded(conv, mean, std):
+    return new_conv(conv, conv.weight/channels(std), old_bias(conv)-weight_sum(conv, mean, std))
 
 @wrong('fold', 'the bias is not')
 def only_weights(conv, mean, std): return new_conv(conv, conv.weight/channels(std), old_bias(conv))

@@ -65,4 +65,5 @@ def constant_strength(stages, small, large, weak, strong): return not_rounded(st
 def sizes_only(stages, small, large, weak, strong): return [small, large]
 
 @wrong('tan_le', 'this order')
-def strength_first(stages, small, large, weak, strong): return not_rounded(stages, small, large, weak, strong)[:,::-1].copy()
+def strength_first(stages, small, large, weak, strong):
+    return not_rounded(stages, small, large, weak, strong)[:,::-1].copy()
