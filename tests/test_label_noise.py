@@ -29,7 +29,8 @@ def test_all_other_classes_are_equally_likely():
     assert (flipped.bincount(minlength=10)[1:] - 1000).abs().max() < 150
 
 @pytest.mark.parametrize('labels, share, n_classes, says', [
-    ([0, 1], 1.5, 2, '0 to 1'), ([0, 1], -.1, 2, '0 to 1'), ([0, 0], .5, 1, 'at least 2'), ([0, 7], .5, 5, '5 classes')])
+    ([0, 1], 1.5, 2, '0 to 1'), ([0, 1], -.1, 2, '0 to 1'),
+    ([0, 0], .5, 1, 'at least 2'), ([0, 7], .5, 5, '5 classes')])
 def test_impossible_flips_get_a_sentence(labels, share, n_classes, says):
     with pytest.raises(ValueError, match=says): flip_labels(torch.tensor(labels), share, n_classes)
 
@@ -70,7 +71,8 @@ def test_the_table_gives_the_label_of_its_column(files):
     assert noisy_labels([]) == []
 
 def test_what_the_table_does_not_have_gets_a_sentence(files):
-    with pytest.raises(ValueError, match='choose one of noisy_labels_0, noisy_labels_50'): noisy_labels(files, 'noisy_labels_7')
+    with pytest.raises(ValueError, match='choose one of noisy_labels_0, noisy_labels_50'):
+        noisy_labels(files, 'noisy_labels_7')
     with pytest.raises(ValueError, match='is not in'): noisy_labels([files[0].with_name('c.JPEG')])
     elsewhere = files[0].parents[2]/'elsewhere/train/n03028079/a.JPEG'
     with pytest.raises(FileNotFoundError, match='use flip_labels'): noisy_labels([elsewhere])
