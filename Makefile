@@ -37,7 +37,7 @@ test nbdev-test wheel-check pytest: export SOTA_VISION_PROFILE := tiny
 test nbdev-test wheel-check pytest: export SOTA_VISION_DATA :=
 test: ruff nbdev-test wheel-check pytest   ## the four below, on a small synthetic sample
 
-ruff: $(ENV)          ## look for faults and lines over 120 characters, in notebooks too
+ruff: $(ENV)          ## look for faults, in notebooks too
 	$(BIN)/ruff check .
 
 nbdev-test pytest: export OMP_NUM_THREADS := 1
@@ -45,7 +45,7 @@ nbdev-test: export SOTA_VISION_PROFILE := quick
 nbdev-test: $(ENV)    ## run every notebook and the tests in it
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
 
-wheel-check: $(ENV)   ## install the wheel beside the newest fastai and nbdev 3, run every notebook there
+wheel-check: $(ENV)   ## install the wheel beside the newest fastai, import it, train an epoch
 	$(BIN)/python tests/wheel_check.py
 
 pytest: $(ENV)        ## exports, notebooks and README agree, imports point down only, and all other tests

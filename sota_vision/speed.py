@@ -11,7 +11,6 @@ from fastai.callback.channelslast import ChannelsLast
 from fastai.optimizer import pytorch_hp_map
 from fastai.vision.all import *
 from .callbacks import DataWait, FitContext
-from .data.interpolations import plot_interpolations
 
 # %% ../nbs/14_speed.ipynb #73011e8e
 def native_bf16(

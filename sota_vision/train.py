@@ -13,8 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 import fastai, torch, torchvision
-from fastai.vision.all import (Adam, Callback, CrossEntropyLossFlat, DataLoaders, Learner, accuracy, default_device,
-    imagenet_stats, ranger)
+from fastai.vision.all import (Adam, Callback, CrossEntropyLossFlat, DataLoaders, Learner, accuracy, imagenet_stats, ranger)
 import sota_vision
 from .baseline import make_net, set_seed
 from .data.cache import make_cache
@@ -26,7 +25,6 @@ from .imagenette import data_block
 from .label_noise import flip_labels, noisy_labels, relabel
 from .label_smoothing import LabelSmoothing
 from .mixup import Mixup
-from .profile import profile
 from .progressive import ProgressiveResize
 from .recipe import Recipe
 from .speed import DataWait, FusedAdam, fast_cbs

@@ -8,7 +8,6 @@ import numpy as np, pytest, torch
 import torch.nn.functional as F
 from torch import nn
 from fastai.basics import Callback, DataLoader, DataLoaders, Learner, accuracy
-import fastai.callback.all  # puts `no_bar` onto `Learner`
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.callback.mixup import CutMix as FastaiCutMix, MixUp as FastaiMixUp

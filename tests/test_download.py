@@ -87,7 +87,7 @@ def test_checksum_wrong(server, good, tmp_path):
 
 def test_checksum_known(server, good, tmp_path, monkeypatch):
     server.files['small.tgz'] = good
-    monkeypatch.setattr(imagenette, 'read_checks', lambda o: {server.url: (1, 'x')})
+    monkeypatch.setattr(fetching, 'read_checks', lambda o: {server.url: (1, 'x')})
     with one_sentence(tmp_path, 'not the expected one'): download(server.url, tmp_path)
 
 def test_no_network(tmp_path, monkeypatch):

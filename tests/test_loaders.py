@@ -2,7 +2,7 @@
 import numpy as np
 import pytest, torch
 from fastai.vision.all import (ClassificationInterpretation, Normalize, PILImage, Resize, ResizeMethod, ToTensor, TensorImage,
-    Transform, imagenet_stats, load_learner)
+    Transform, load_learner)
 from PIL import Image
 from sota_vision.baseline import make_learner, set_seed
 from sota_vision.data.folders import scan

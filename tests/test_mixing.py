@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 from torch import nn
 from fastai.basics import Callback, CancelBatchException, DataLoader, DataLoaders, Learner
-import fastai.callback.all  # puts `no_bar` onto `Learner`
 from fastai.losses import CrossEntropyLossFlat, LabelSmoothingCrossEntropy
 from sota_vision.mixing import CutMix, ManifoldMixup, ResizeMix, cutmix, mix_at_layer, rand_bbox, rand_inner_bbox, resizemix
 from sota_vision.mixup import blend

@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 from torch import nn
 from fastai.basics import Callback, DataLoader, DataLoaders, Learner
-import fastai.callback.all  # puts `no_bar` and `to_fp16` onto `Learner`
 from fastai.losses import CrossEntropyLossFlat, LabelSmoothingCrossEntropy
 from fastai.callback.mixup import MixUp
 from sota_vision.mix_weights import sample_lambda

@@ -1,9 +1,5 @@
-"""Build the wheel and try it in a second environment, beside the newest fastai, fastcore and nbdev.
-
-The wheel alone first: every module imports, an epoch trains, the benchmark starts. Then with its extra `lab` and
-nbdev 3: the lessons it carries are copied, every notebook runs, and exports the very modules that are in the wheel.
-"""
-import importlib, os, pkgutil, shutil, subprocess, sys, tempfile
+"Build the wheel and try it in a second environment, beside the newest fastai: every module imports, an epoch trains, the lessons are there"
+import importlib, os, pkgutil, subprocess, sys, tempfile
 from importlib.metadata import version
 from pathlib import Path
 from zipfile import ZipFile
@@ -49,21 +45,14 @@ def check_alone(bin, tmp):
     run(bin/'python', __file__, 'import', cwd=tmp)
     run(bin/'sota_train', '--epochs', '1', '--out', tmp/'out', cwd=tmp)
     if not any(tmp.glob('out/**/run.json')): sys.exit('sota_train wrote no run.json')
-    run(bin/'sota_bench', '--quick', '--parts', 'loaders', '--rounds', '1', cwd=tmp)
 
-def check_series(bin, tmp, package):
-    "The series as a reader gets it: all there, runs with nbdev 3, and exports what the wheel holds"
+def check_series(bin, tmp):
+    "The series as a reader gets it: all there"
     series = tmp/'series'
     series.mkdir()
-    shutil.copy(root/'pyproject.toml', series)
     run(bin/'sota_lessons', '--no-lab', '--solutions', series/'nbs', cwd=tmp)
     missing = files(root/'nbs', '*.ipynb', '*.png') - files(series/'nbs', '*.ipynb', '*.png')
     if missing: sys.exit(f'sota_lessons did not copy {sorted(missing)}')
-    run(bin/'nbdev-test', '--n-workers', '2', '--do-print', '--timing', cwd=series)
-    run(bin/'nbdev-export', cwd=series)
-    exported = files(series/'sota_vision', '*.py') - {'__init__.py', '_modidx.py'}  # made from settings, which differ
-    wrong = [o for o in exported if (series/'sota_vision'/o).read_bytes() != (package/o).read_bytes()]
-    if wrong or not exported: sys.exit(f'nbdev 3 exports other modules than nbdev 2: {sorted(wrong)}')
 
 def main(tmp):
     wheel,env = build(tmp/'dist'),tmp/'env'
@@ -72,8 +61,7 @@ def main(tmp):
     install = (sys.executable, '-m', 'uv', 'pip', 'install', '--quiet', '--python', env)
     run(*install, wheel)
     check_alone(bin, tmp)
-    run(*install, f'{wheel}[lab]', 'nbdev>=3.3.26')
-    check_series(bin, tmp, next(env.glob('**/site-packages/sota_vision')))
+    check_series(bin, tmp)
     print('wheel check passed:', wheel.name)
 
 if __name__ == '__main__':

@@ -10,7 +10,6 @@ import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from fastcore.foundation import L
 from sklearn.model_selection import train_test_split
 from .sketchnette.sample import sketch_classes
 

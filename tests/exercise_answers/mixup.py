@@ -107,7 +107,7 @@ def grey_square(x, side): return cut(x, side, fill=.5)
 def half_the_side(x, side): return cut(x, side//2)
 
 @wrong('cutout', 'is changed')
-def in_place(x, side):
+def zeros_in_place(x, side):
     x[..., :side, :side] = 0
     return x
 

@@ -41,7 +41,7 @@ def parachute_dome(p, r):
     rigging(p, r, [o[-1] for o in rib])
     p.fill(tone(a, .5), oval(0, low, wide, .09))
     for i in range(n):
-        (x0,y0),(x1,y1) = rib[i][-1], rib[i+1][-1]
+        (x0,_),(x1,_) = rib[i][-1], rib[i+1][-1]
         hem = [(x0 + (x1 - x0)*t/4, low - .05*(1 - (t/2 - 1)**2)) for t in range(1, 4)]
         p.fill(tone((a, b, a, c)[i % 4], 1.12 - .4*i/n), rib[i] + hem + rib[i+1][::-1])
     p.fill(tone(b, .6), oval(0, top, .05, .025, n=10))
