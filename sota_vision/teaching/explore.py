@@ -23,7 +23,7 @@ from ..label_smoothing import plot_label_smoothing
 from .figures import plot_lambda, plot_mixup, plot_fed, plot_one_cycle, plot_presizing, plot_stages, plot_views
 from ..profile import profile
 from ..recipes import plot_recipe, recipe, small_first
-from ..speed import plot_interpolations
+from ..data.interpolations import plot_interpolations
 from .quiz import live
 from ..tta import reductions
 
