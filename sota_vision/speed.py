@@ -24,7 +24,10 @@ def native_bf16(
 
 class ForwardBf16:
     "A forward pass in bfloat16 where that is harmless; it returns float32, and is pickled and copied as the plain one"
-    def __init__(self, forward, device_type): store_attr()
+    def __init__(self,
+        forward,            # The plain forward pass
+        device_type:str     # 'cpu', 'cuda' or 'mps'
+    ): store_attr()
     def __reduce__(self): return partial, (self.forward,)
     def __call__(self, *args, **kwargs):
         with torch.autocast(self.device_type, torch.bfloat16): out = self.forward(*args, **kwargs)

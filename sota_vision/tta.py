@@ -8,7 +8,7 @@ __all__ = ['reductions', 'reduce_views', 'view_preds', 'tta']
 # %% ../nbs/07_tta.ipynb #e8590672
 from contextlib import closing, nullcontext
 from fastai.vision.all import *
-from .data.views import prefetch
+from .data.views import prefetch, view_batches
 from .fusion import fuse_bn
 
 # %% ../nbs/07_tta.ipynb #5b6d2f06

@@ -69,7 +69,11 @@ def check_out_file(
 # %% ../../nbs/api/40_cli_core.ipynb #3d51394f
 class Parser(argparse.ArgumentParser):
     "An argument parser whose complaint is one sentence, for `guard` to say"
-    def error(self, message): raise ValueError(f'{message}; see {self.prog} --help')
+    def error(self,
+        message:str     # What argparse complains of
+    ):
+        "Raise the complaint"
+        raise ValueError(f'{message}; see {self.prog} --help')
 
 def add_flag(
     parser,         # A parser, or a group of one

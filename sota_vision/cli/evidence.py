@@ -15,9 +15,7 @@ from .core import check_out_file, command
 @command
 def sota_evidence(
     action:Annotated[str, dict(choices=('list', 'run', 'show'))],   # What to do
-    claims:Annotated[str,
-                     dict(nargs='*',
-                          opt=False)]=(),           # Claims, or beginnings of their names, such as mixup; none: all
+    claims:Annotated[str, dict(nargs='*', opt=False)]=(), # Claims, or beginnings of their names, such as mixup; none: all
     scale:Annotated[str,
                     dict(choices=('synthetic', 'photos', 'gpu',
                                   'quick'))]='synthetic',    # Which pictures and recipes; quick: a rehearsal
