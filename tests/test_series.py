@@ -4,9 +4,8 @@ from pathlib import Path
 import pytest
 nbformat = pytest.importorskip('nbformat')
 from sota_vision.cli import series
-from sota_vision.cli.series import comparisons, execute, lessons, record, sota_series
+from sota_vision.cli.series import execute, lessons, record, sota_series
 from sota_vision.experiments.compare import Comparison
-from sota_vision.experiments.results import load_results
 
 root = Path(__file__).resolve().parents[1]
 coins = [dict(arm=arm, seed=s, accuracy=a, seconds=1.) for s in (0, 1) for arm,a in (('fair', .5), ('bent', .75))]
@@ -86,9 +85,3 @@ def test_record_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, 'write_text', half)
     with pytest.raises(OSError, match='full'): record([nb], kept)
     assert kept.read_text(encoding='utf-8') == before
-
-def test_kept_results_are_those_shown():
-    "What the package keeps is what its notebooks show; after a run of the lessons: `record(lessons('nbs'), …)`"
-    shown = [dict(lesson=series.lesson_name(nb), compared=o.what, runs=o.runs)
-             for nb in lessons(root/'nbs') for o in comparisons(nb)]
-    assert load_results('series_tiny') == json.loads(json.dumps(shown))
