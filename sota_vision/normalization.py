@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['normalizers', 'check_normalized', 'NormalizeLayer', 'with_stats']
 
-# %% ../nbs/04_normalization.ipynb #4a0b2142
+# %% ../nbs/04_normalization.ipynb #bce73add
 import torch
-from torch import nn,Tensor
+from torch import Tensor, nn
 from fastai.data.core import DataLoaders
 from fastai.data.transforms import Normalize
 
-# %% ../nbs/04_normalization.ipynb #590be332
 def normalizers(
     dl              # A fastai loader, or `DataLoaders` (then its training loader)
 ) -> list:          # The `Normalize` transforms that its batches go through, in their order
@@ -25,14 +24,15 @@ def check_normalized(
     found = [normalizers(dl) for dl in dls.loaders]
     for i,norms in enumerate(found):
         if len(norms) != 1:
-            raise ValueError(f"loader {i} (0 trains, 1 validates) normalizes {len(norms)} times: "
-                             "give it exactly one Normalize, as get_dls(stats=…) does")
-    for norm, in found[1:]:
-        for a,b in ((norm.mean, found[0][0].mean), (norm.std, found[0][0].std)):
-            if not torch.equal(a, b): raise ValueError(f"the loaders normalize differently, by {a.flatten().tolist()} and {b.flatten().tolist()}: give both the same statistics")
-    return found[0][0]
+            raise ValueError(f'loader {i} (0 trains, 1 validates) normalizes {len(norms)} times: '
+                             'give it exactly one Normalize, as get_dls(stats=…) does')
+    first = found[0][0]
+    for other, in found[1:]:
+        if not (torch.equal(first.mean, other.mean) and torch.equal(first.std, other.std)):
+            raise ValueError('training and validation loader normalize differently: give both the same statistics')
+    return first
 
-# %% ../nbs/04_normalization.ipynb #9037956d
+# %% ../nbs/04_normalization.ipynb #b79fba7e
 class NormalizeLayer(nn.Module):
     "Normalization as the first layer of a net; its statistics are saved with the weights"
     def __init__(self,
@@ -40,17 +40,17 @@ class NormalizeLayer(nn.Module):
         std:list    # What to divide by, a float above 0 per channel
     ):
         super().__init__()
-        if len(mean) != len(std) or min(std) <= 0: raise ValueError(f"mean={mean}, std={std}: give as many of each, deviations above 0")
+        if len(mean) != len(std) or min(std) <= 0:
+            raise ValueError(f'mean={mean}, std={std}: give as many of each, deviations above 0')
         self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1))
 
     def forward(self,
         x:Tensor    # Raw pictures, float in [0, 1], (n, channels, h, w)
-    ) -> Tensor:    # AlreadyNormalized pictures of the same shape
+    ) -> Tensor:    # Normalized pictures of the same shape
         "`x` less the mean, divided by the deviation"
         return (x-self.mean)/self.std
 
-# %% ../nbs/04_normalization.ipynb #d94d6591
 def with_stats(
     net:nn.Module,      # A net that was trained on the batches of `dls`
     dls:DataLoaders     # Those loaders, with exactly one `Normalize`

@@ -166,6 +166,14 @@ def test_pictures_are_shown_as_they_were(both, some):
         assert 0 <= back.min() and 200 < back.max() <= 255 and not back.is_floating_point()
         dls.show_batch(max_n=4)
 
+def test_both_loaders_read_from_the_cache(loaders, some, monkeypatch):
+    "Validation pictures are decoded once too, and so are those asked about again with `test_dl`"
+    dls = loaders('cached', 8, 32, some, presize=40)
+    def refuse(*args, **kw): raise AssertionError('a picture of the cache was opened')
+    monkeypatch.setattr(Image, 'open', refuse)
+    for dl in (*dls.loaders, dls.test_dl(list(some.valid[:9]), with_labels=True)):
+        for _ in dl: pass
+
 # On a learner
 
 def test_trains(dls):

@@ -6,7 +6,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from fastai.vision.all import (AffineCoordTfm, Callback, CancelFitException, ConvLayer, CrossEntropyLossFlat, DataLoaders, IntToFloatTensor,
                                L, Learner, Normalize, RandomResizedCropGPU, TensorCategory, TensorImage, TfmdDL, accuracy,
                                aug_transforms, first, imagenet_stats)
+from PIL import Image
 from sota_vision.cost import cost, linear_schedule, macs, relative_cost
+from sota_vision.data.loaders import cached_dls
+from sota_vision.imagenette import get_dls
 from sota_vision.progressive import ProgressiveResize, epoch_sizes, set_size
 from sota_vision.teaching.figures import plot_cost
 
@@ -202,4 +205,30 @@ def test_a_fit_of_another_length_stops_before_it_trains(epochs):
     learn = toy(fastai_dls())
     with pytest.raises(ValueError, match=f'the schedule lasts 2 epochs, the fit {epochs}'):
         learn.fit(epochs, cbs=ProgressiveResize([(1, 12), (1, 16)]))
+    assert learn.watch.seen == [] and sides(learn.dls) == [32, 32]
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    "Sixteen pictures of 48 px of two classes, half to train on"
+    root = tmp_path_factory.mktemp('pictures')
+    for i, part in enumerate(('train', 'val')):
+        for j, label in enumerate(('dark', 'light')):
+            (root/part/label).mkdir(parents=True)
+            for k in range(4): Image.new('RGB', (48, 48), (60*i+10*k, 120*j, 90)).save(root/part/label/f'{k}.png')
+    return root
+
+
+@pytest.mark.parametrize('make', [get_dls, cached_dls])
+def test_a_size_above_the_presize_is_refused(make, folder, tmp_path):
+    dls = make(4, 32, folder, presize=40, device='cpu', **(dict(caches=tmp_path, bar=False) if make is cached_dls else dict(workers=0)))
+    set_size(dls, 40)
+    with pytest.raises(ValueError, match='size=41 is above presize=40') as e: set_size(dls, 41)
+    assert '\n' not in str(e.value) and sides(dls) == [40, 40]
+
+
+def test_a_schedule_beyond_the_presize_stops_before_it_trains(folder, tmp_path):
+    learn = toy(cached_dls(4, 32, folder, presize=40, device='cpu', caches=tmp_path, bar=False))
+    with pytest.raises(ValueError, match='size=128 is above presize=40'):
+        learn.fit(2, cbs=ProgressiveResize([(1, 32), (1, 128)]))
     assert learn.watch.seen == [] and sides(learn.dls) == [32, 32]

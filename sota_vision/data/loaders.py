@@ -86,7 +86,7 @@ def cached_loaders(
     device = torch.device(device) if device is not None else default_device()
     after = [Augment(size, min_scale, aug)] + ([Normalize.from_stats(*stats)] if stats else [])
     dsets = picture_datasets(split)
-    return dsets.dataloaders(bs=bs, device=device, num_workers=0, path=split.root, dl_type=partial(CachedDL, cache=cache_to_device(cache, device)),
+    return dsets.dataloaders(bs=bs, device=device, num_workers=0, path=split.root, dl_type=CachedDL, cache=cache_to_device(cache, device),
                              after_item=[Resize(cache.presize), ToTensor], after_batch=after)
 
 @delegates(check_loaders, keep=True)
