@@ -80,6 +80,8 @@ class ProgressiveResize(Callback):
     def before_train(self):
         "Resize all loaders for this epoch; `ValueError` for a fit of another length or a size above the presize"
         if hasattr(self.learn, 'lr_finder'): return
+        if sum(isinstance(o, ProgressiveResize) for o in self.learn.cbs) > 1:
+            raise ValueError('two schedules set the size of one fit: keep one ProgressiveResize')
         if self.n_epoch != len(self.sizes):
             raise ValueError(f'the schedule lasts {len(self.sizes)} epochs, the fit {self.n_epoch}: make them equal')
         check_size(self.dls, self.sizes[-1])

@@ -38,6 +38,8 @@ class Autocast(FitContext):
     order = 10
     @contextmanager
     def during_fit(self):
+        if any(isinstance(o, MixedPrecision) for o in self.learn.cbs):
+            raise ValueError("Autocast and fastai's MixedPrecision both set the precision: keep one of them")
         net,before = self.learn.model, vars(self.learn.model).get('forward')
         net.forward = ForwardBf16(net.forward, torch.device(self.dls.device).type)
         try: yield

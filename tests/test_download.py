@@ -68,7 +68,7 @@ def test_success_once(server, good, sample, tmp_path):
     server.files['small.tgz'] = good
     got = download(server.url, tmp_path)
     assert got == tmp_path/'small' and [o.name for o in tmp_path.iterdir()] == ['small']
-    assert scan(got) == got
+    assert scan(got).root == got
     def read(p): return {f.relative_to(p).as_posix(): f.read_bytes() for f in p.rglob('*') if f.is_file()}
     assert read(got) == read(sample)
     assert download(server.url, tmp_path) == got and server.asked == ['/small.tgz'], 'the second call asked again'
@@ -95,10 +95,10 @@ def test_no_network(tmp_path, monkeypatch):
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))   # a port that is taken and where nobody listens
         url = f'http://127.0.0.1:{s.getsockname()[1]}/small.tgz'
-        with one_sentence(tmp_path, url, 'check the network', 'drawn sample', 'SOTA_VISION_PROFILE=tiny', error=OSError): download(url, tmp_path)
+        with one_sentence(tmp_path, url, 'check the network', 'synthetic sample', 'SOTA_VISION_PROFILE=tiny', error=OSError): download(url, tmp_path)
 
 def test_404(server, tmp_path):
-    with one_sentence(tmp_path, server.url, '404', 'drawn sample', error=OSError): download(server.url, tmp_path)
+    with one_sentence(tmp_path, server.url, '404', 'synthetic sample', error=OSError): download(server.url, tmp_path)
 
 def test_connection_ends_early(server, good, tmp_path):
     server.files['small.tgz'],server.short = good, True
