@@ -182,7 +182,8 @@ def outcome_of(
 ) -> dict:          # accuracy, loss, epochs, seconds, images_s, data_wait, bf16
     "Accuracy and loss, at the end and by epoch, and the speed"
     names,dl = ('train_loss', 'valid_loss', 'accuracy'), learn.dls.train
-    epochs = [dict(epoch=i+1) | dict(zip(names, map(float, v))) for i,v in enumerate(learn.recorder.values)]
+    epochs = [dict(epoch=i+1) | {k: float(v) for k,v in zip(names, values) if v is not None}   # None: not validated
+              for i,values in enumerate(learn.recorder.values)]
     if not all(math.isfinite(v) for o in epochs for v in o.values()):
         raise ValueError('a loss was no finite number at the end of an epoch: training has diverged; lower the learning rate')
     return dict(accuracy=epochs[-1]['accuracy'], loss=epochs[-1]['valid_loss'], epochs=epochs, seconds=round(seconds, 1),
@@ -193,7 +194,8 @@ def fit(
     split:Split=None,   # Pictures: a `Split`, or a folder with `train/` and `val/`; None: `data_path()`
     seed:int=0,         # Seed of weights, order and augmentation
     bar:bool=True,      # Show progress?
-    caches:Path=None    # Where image caches are kept; None: a cache folder of this user
+    caches:Path=None,   # Where image caches are kept; None: a cache folder of this user
+    cbs:list=()         # Further callbacks, such as fastai's own
 ) -> Result:            # The trained `Learner` and the run
     "Train `recipe` from scratch on the pictures of `split`"
     if not isinstance(split, Split): split = scan(data_path(split, presize=recipe.presize))
@@ -208,7 +210,7 @@ def fit(
     quiet = (nullcontext(), nullcontext()) if bar else (learn.no_bar(), learn.no_logging())
     redraw = [SplitPerStage(recipe.stages, made)] if len(made) > 1 else []
     t0 = time.perf_counter()
-    with quiet[0], quiet[1], cudnn_for(recipe), learn.added_cbs(redraw):
+    with quiet[0], quiet[1], cudnn_for(recipe), learn.added_cbs([*redraw, *cbs]):
         getattr(learn, 'fit_'+recipe.schedule)(recipe.epochs, recipe.lr)
     run = dict(recipe=asdict(recipe), seed=seed, ready_seconds=round(ready, 1)) | outcome_of(learn, time.perf_counter()-t0)
     if recipe.tta:

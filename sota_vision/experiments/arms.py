@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['variants', 'view_kinds', 'Job', 'plain', 'with_callback', 'UncorrectedCutMix', 'without_batch_norm', 'scaled_to_255',
            'found_rate', 'transferred', 'pack_bits', 'unpack_bits', 'unnormalized_dl', 'ask_views', 'memorized_share',
-           'run_job', 'train_job']
+           'ValidateAtEnd', 'run_job', 'train_job']
 
 # %% ../../nbs/api/19_experiments_arms.ipynb #14236e46
 import math, time
@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 import torch
 import torch.nn.functional as F
-from fastai.vision.all import Learner, Normalize, Pipeline, noop
+from fastai.vision.all import Callback, CancelValidException, Learner, Normalize, Pipeline, noop
 from torch import nn
 from ..baseline import set_seed
 from ..calibration import ece
@@ -185,6 +185,12 @@ def memorized_share(
     taught = torch.tensor([learn.dls.vocab.o2i[labels[i]] for i in wrong])
     return (probs.argmax(1) == taught).float().mean().item()
 
+class ValidateAtEnd(Callback):
+    "Look at the validation pictures once, after the last epoch: in a long training the other looks cost half of the time"
+    order = 55      # after the recorder has emptied its metrics
+    def before_validate(self):
+        if self.epoch < self.n_epoch-1: raise CancelValidException
+
 def run_job(
     job:Job,        # What to train
     split:Split     # The split by folder
@@ -212,11 +218,11 @@ def train_job(
     "Train a recipe or a variant of it"
     r = job.recipe
     if not job.variant:
-        result = fit(r, split, job.seed, bar=False)
+        result = fit(r, split, job.seed, bar=False, cbs=[ValidateAtEnd()])
         return result.learn, result.run
     set_seed(job.seed)
     learn = variants[job.variant](r, split, job.seed)
     t0 = time.perf_counter()
-    with learn.no_bar(), learn.no_logging(), cudnn_for(r): getattr(learn, 'fit_'+r.schedule)(r.epochs)
+    with learn.no_bar(), learn.no_logging(), cudnn_for(r): getattr(learn, 'fit_'+r.schedule)(r.epochs, cbs=[ValidateAtEnd()])
     run = outcome_of(learn, time.perf_counter()-t0) | dict(lr=float(learn.lr))
     return learn, run | provenance(split, learn.dls.device)
