@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['scales', 'units', 'looks', 'Regime', 'Rule', 'Claim', 'smoke', 'fingerprint', 'run_key', 'work', 'Ledger',
            'planned_jobs', 'run_claims', 'describe_job', 'Verdict', 'says', 'measure_of', 'picture_diffs',
-           'seed_values', 'judge', 'power', 'mcnemar', 'unit_of', 'verdict_table', 'arms_table', 'plot_verdicts',
-           'ledger_file', 'load_ledger']
+           'seed_values', 'judge', 'power', 'mcnemar', 'unit_of', 'verdict_table', 'quote', 'arms_table',
+           'plot_verdicts', 'ledger_file', 'load_ledger']
 
 # %% ../../nbs/api/22_experiments_ledger.ipynb #d475a137
 import gc, hashlib, json, math, os, time
@@ -280,6 +280,12 @@ class Verdict:
     seeds:int       # How many seeds the last look used
     missing:int     # Runs that are planned and not there yet
 
+    @property
+    def mean(self):
+        "The mean difference over the seeds of the last look; over all that are there before the first; None for none"
+        used = list(self.diffs.values())[:self.seeds or None]
+        return mean(used) if used else None
+
 def says(
     rule:Rule,  # What is claimed
     low:float,  # Lower end of the interval for `test` minus `against`
@@ -394,14 +400,22 @@ def verdict_table(
     rows = []
     for v in verdicts:
         factor,unit = unit_of(v.claim.rule)
-        d = [factor*x for x in v.diffs.values()]
         span = '' if v.low is None else f' [{factor*v.low:+.2f}, {factor*v.high:+.2f}]'
         rows.append({'claim': v.claim.id, 'scale': v.scale, 'sentence': v.claim.sentence,
-                     'difference [interval]': f'{mean(d):+.2f}{span} {unit}' if d else '',
+                     'difference [interval]': f'{factor*v.mean:+.2f}{span} {unit}' if v.diffs else '',
                      'verdict': v.says if v.low is not None else 'no look yet',
                      'level %': '' if v.level is None else f'{100*v.level:.0f}',
-                     'seeds': f'{len(d)} of {len(v.claim.seeds(v.scale))}', 'runs missing': v.missing})
+                     'seeds': f'{len(v.diffs)} of {len(v.claim.seeds(v.scale))}', 'runs missing': v.missing})
     return pd.DataFrame(rows).set_index(['claim', 'scale'])
+
+def quote(
+    v:Verdict   # About a claim, at a scale
+) -> str:       # Such as '+2.1 points [+1.2, +2.6], supported'
+    "A verdict as prose quotes it"
+    if v.low is None: return f'no verdict yet, {len(v.diffs)} of {len(v.claim.seeds(v.scale))} seeds'
+    factor,unit = unit_of(v.claim.rule)
+    digits = 1 if factor == 100 else 2
+    return f'{factor*v.mean:+.{digits}f} {unit} [{factor*v.low:+.{digits}f}, {factor*v.high:+.{digits}f}], {v.says}'
 
 def arms_table(
     claim:Claim,        # About what
@@ -445,7 +459,7 @@ def plot_verdicts(
             d,(color,marker) = [factor*x for x in v.diffs.values()], looks[v.says]
             ax.plot(d, [y+.18]*len(d), '.', color='0.6', ms=5)
             if v.low is not None: ax.plot([factor*v.low, factor*v.high], [y, y], color=color, lw=2)
-            if d: ax.plot(mean(d), y, marker, color=color, ms=7)
+            if d: ax.plot(factor*v.mean, y, marker, color=color, ms=7)
             n = len(v.claim.seeds(v.scale))
             state = v.says if v.low is not None else 'no look yet'
             ax.text(1.01, y, f"{state}\n{len(d)} of {n} seeds" + (f', {v.missing} runs missing' if v.missing else ''),
