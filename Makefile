@@ -9,7 +9,7 @@ BIN    := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 ENV    := .venv/made
 
 export PYTHONUTF8 := 1
-.PHONY: help run lab play test ruff nbdev-test wheel-check pytest readme clean
+.PHONY: help run lab play test ruff nbdev-test wheel-check pytest quotes readme clean
 .NOTPARALLEL:
 
 help:         ## list the targets
@@ -50,6 +50,9 @@ wheel-check: $(ENV)   ## install the wheel beside the newest fastai, import it, 
 
 pytest: $(ENV)        ## exports, notebooks and README agree, imports point down only, and all other tests
 	$(BIN)/python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder tests
+
+quotes: $(ENV)        ## write what the ledger says now into the prose that quotes it
+	$(BIN)/python tools/quotes.py
 
 readme: $(ENV)        ## make README.md from nbs/index.ipynb
 	$(BIN)/python tools/readme.py

@@ -20,11 +20,9 @@ def check_probs(
     "`ValueError` for logits, and for targets that do not fit"
     p,t = torch.as_tensor(probs).as_subclass(Tensor).double().cpu(), torch.as_tensor(targets).as_subclass(Tensor).cpu()
     if not (p.ndim == 2 and len(p) and t.shape == p.shape[:1] and 0 <= t.min() and t.max() < p.shape[1]):
-        raise ValueError(f"shapes {tuple(p.shape)} and {tuple(t.shape)} do not fit: "
-                         "give (n, classes) probabilities and n class indices, n ≥ 1")
+        raise ValueError(f"shapes {(*p.shape,)} and {(*t.shape,)} do not fit: give (n, classes) and (n,)")
     if not (p.min() >= 0 and (p.sum(1)-1).abs().max() < 1e-2):     # so written, not-a-number is refused too
-        raise ValueError("rows of probs must be probabilities that sum to 1; "
-                         f"the first sums to {p[0].sum():.3g}: apply softmax first")
+        raise ValueError(f"rows of probs must sum to 1, the first sums to {p[0].sum():.3g}: apply softmax first")
     return p,t
 
 def reliability(
@@ -61,14 +59,12 @@ def plot_reliability(
     "Accuracy against confidence, with 95 % intervals; on the diagonal the net means what it says"
     count,correct,confidence = reliability(probs, targets, bins)
     ax = ax or plt.subplots(figsize=(4.4, 4), layout='constrained')[1]
-    centers = (torch.arange(bins)+.5)/bins
-    ax.bar(centers, count/count.sum(), 1/bins, color='0.85', edgecolor='w', label='fraction of the pictures')
+    ax.bar((torch.arange(bins)+.5)/bins, count/count.sum(), 1/bins, color='0.85', edgecolor='w', label='fraction of the pictures')
     ax.plot([0,1], [0,1], color='0.5', ls='--', label='perfect calibration')
     some = count > 0
     x,acc = confidence[some], correct[some]/count[some]
     ci = [binomtest(int(k), int(n)).proportion_ci(method='wilson') for k,n in zip(correct[some], count[some])]
-    low,high = torch.tensor([(o.low, o.high) for o in ci]).T
-    bars = torch.stack([acc-low, high-acc]).clamp(min=0)
+    bars = (torch.tensor([(o.low, o.high) for o in ci]).T - acc).abs()
     ax.errorbar(x, acc, bars, fmt='o', color='C0', capsize=3, label='accuracy, 95 % interval')
     numbers = f'ECE {100*ece(probs, targets, bins):.1f} % ({bins} bins), accuracy {100*correct.sum()/count.sum():.0f} %'
     ax.set(xlim=(0,1), ylim=(0,1.02), xlabel='confidence', ylabel='accuracy', title=f'{title}\n{numbers}'.strip())
@@ -82,5 +78,4 @@ def log_loss(
 ) -> float:         # Mean of −log(probability of the right class), ≥ 0, in nats
     "Plain cross-entropy of probabilities, whatever loss the net was trained with; `ValueError` for logits"
     p,t = check_probs(probs, targets)
-    p = p.clamp(min=1e-38)  # a probability that underflowed to 0 costs 87 nats, not infinity
-    return F.nll_loss(p.log(), t).item()
+    return F.nll_loss(p.clamp(min=1e-38).log(), t).item()   # one that underflowed to 0 costs 87 nats, not infinity

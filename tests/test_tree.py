@@ -175,7 +175,7 @@ def test_a_lesson_teaches(name):
     "What a lesson exports is the technique itself: the rest of the library stands in nbs/api"
     exported = sum(len(code_lines(o)) for o in cells(name) if is_export(o) and not imports_only(o))
     total = sum(len(code_lines(o)) for o in cells(name))
-    assert exported <= .37*total, f'{name} exports {exported} of its {total} lines of code: about a third is the aim'
+    assert exported <= total/3, f"{name} exports {exported} of its {total} lines of code: a third at most"
 
 # Links
 

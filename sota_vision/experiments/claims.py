@@ -8,13 +8,14 @@ __all__ = ['drawn', 'large_drawn', 'small_drawn', 'on_two_cores', 'tenth', 'on_g
            'views', 'small_first', 'progressive', 'short', 'middle', 'long_run', 'wrong_labels', 'pairs', 'softened',
            'regularization', 'normalized', 'bare_net', 'normalization', 'rates', 'training', 'whole', 'whole_photos',
            'parts', 'leave_out', 'tweaks', 'last_advice', 'claims', 'find_claims', 'claim_verdicts', 'claim_table',
-           'claim_figure']
+           'claim_summary', 'claim_figure']
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #7065d755
 from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
-from .ledger import Claim, Regime, Rule, arms_table, judge, load_ledger, plot_verdicts
+from .ledger import (Claim, Regime, Rule, arms_table, judge, load_ledger, pictures_of,
+                                            plot_verdicts, quote)
 from ..recipes import recipes
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #739f5cc9
@@ -360,6 +361,16 @@ def claim_table(
     claim, = find_claims([id])
     return pd.concat({s: arms_table(claim, s, load_ledger(s, file)) for s in ([scale] if scale else claim.regimes)},
                      names=['scale']).fillna('')
+
+def claim_summary(
+    *ids:str,           # Ids of claims, or their beginnings; none: all
+    scale:str=None,     # A key of `scales`; None: all that a claim has runs or plans for
+    file:Path=None      # A ledger; None: as in `claim_verdicts`
+) -> pd.DataFrame:      # A row per claim and scale: the sentence, the difference with its interval, the verdict
+    "What was claimed and what was measured; a GPU's row only where there are runs"
+    shown = [v for v in claim_verdicts(*ids, scale=scale, file=file) if v.diffs or v.scale != 'gpu' or scale]
+    return pd.DataFrame([{'claim': v.claim.sentence, 'pictures': pictures_of[v.scale], 'measured': quote(v)}
+                         for v in shown]).set_index(['claim', 'pictures'])
 
 def claim_figure(
     *ids:str,           # Ids of claims, or their beginnings; none: all
