@@ -118,7 +118,8 @@ def outputs(name): return [o for cell in cells(name) for o in cell['outputs']]
 def words(output):
     "What `output` says: its text, without the bytes of pictures"
     data = {k: v for k,v in output.get('data', {}).items() if not k.startswith('image/')}
-    return re.sub(r'data:image/[^"]+', '', '\n'.join(map(str, (output.get('text', ''), output.get('traceback', ''), data))))   # base64 may spell anything
+    text = '\n'.join(map(str, (output.get('text', ''), output.get('traceback', ''), data)))
+    return re.sub(r'data:image/[^"]+', '', text)    # base64 may spell anything
 
 @each_notebook
 def test_no_error(name):
@@ -167,8 +168,9 @@ def test_no_module_twice():
     assert not twice, f'more than one notebook exports {twice}'
 
 def is_export(cell): return re.search(r'^#\|\s*exporti?\b', source(cell), re.M)
-def imports_only(cell): return all(re.match(r'from |import |    ', o) for o in code_lines(cell)) and 'def ' not in source(cell)
 def code_lines(cell): return [o for o in source(cell).splitlines() if o.strip() and not o.startswith('#|')]
+def imports_only(cell):
+    return all(re.match(r'from |import |    ', o) for o in code_lines(cell)) and 'def ' not in source(cell)
 
 @each_lesson
 def test_a_lesson_teaches(name):
