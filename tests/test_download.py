@@ -110,7 +110,9 @@ def test_truncated(server, good, tmp_path, cut):
     server.files['small.tgz'] = good[:int(cut*len(good)) if isinstance(cut, float) else cut]
     with one_sentence(tmp_path, server.url, 'damaged', error=ValueError): download(server.url, tmp_path)
 
-@pytest.mark.parametrize('body', [page := b'<html>Please log in</html>', gzip.compress(page)], ids=['html', 'gzipped html'])
+page = b'<html>Please log in</html>'
+
+@pytest.mark.parametrize('body', [page, gzip.compress(page)], ids=['html', 'gzipped html'])
 def test_no_archive(server, tmp_path, body):
     server.files['small.tgz'] = body
     with one_sentence(tmp_path, server.url, 'damaged', error=ValueError): download(server.url, tmp_path)
