@@ -24,7 +24,7 @@ from ..data.folders import Split, scan
 from ..data.images import read_image
 from ..data.sources import data_path
 from .arms import Job, run_job, unpack_bits
-from .compare import interval, spread
+from .compare import confidence, interval, spread
 from .results import results_folder
 from ..cost import macs
 from ..progressive import epoch_sizes
@@ -87,10 +87,10 @@ class Claim:
     def looks(self,
         scale:str   # A scale of `regimes`, or 'quick'
     ) -> list:      # (seeds that must be there, level of the interval) pairs
-        "When the results are looked at, and with which interval; all looks together err in 5 of 100 at most"
-        n = len(self.seeds(scale))
+        "When the results are looked at, and with which interval; all looks together err as often as one may, at most"
+        n,error = len(self.seeds(scale)), 1-confidence
         least = n if scale == 'quick' else self.regimes[scale].least
-        return [(n, .95)] if least >= n else [(least, .99), (n, .96)]
+        return [(n, confidence)] if least >= n else [(least, 1 - .2*error), (n, 1 - .8*error)]
 
 def smoke(
     r:Recipe    # Any recipe
@@ -367,7 +367,7 @@ def power(
     effect:float,       # The true mean difference, in the unit of `sd`
     sd:float,           # Standard deviation of the paired differences, above 0
     seeds:int,          # Pairs, 2 or more
-    level:float=.95     # Level of the interval, in (0, 1)
+    level:float=confidence # Level of the interval, in (0, 1)
 ) -> float:             # Probability in [0, 1]
     "How likely an interval lies wholly on the side of the true effect"
     needed = student_t.ppf((1+level)/2, seeds-1)
