@@ -61,7 +61,7 @@ def check_notebooks(bin, tmp):
     tree = tmp/'tree'
     shutil.copytree(root/'nbs', tree/'nbs', ignore=shutil.ignore_patterns('.ipynb_checkpoints'))
     shutil.copy(root/'pyproject.toml', tree)
-    run(bin/'nbdev-test', '--n_workers', '2', '--do_print', '--timing', cwd=tree)
+    run(bin/'nbdev-test', '--n-workers', '2', '--do-print', '--timing', cwd=tree)
     lib,made = root/'sota_vision', tree/'sota_vision'
     made.mkdir()
     shutil.copy(lib/'__init__.py', made)    # nbdev 3 reads the version there
