@@ -4,7 +4,8 @@
 FITS   := import sys, venv, ensurepip; sys.exit(not (3,10) <= sys.version_info[:2] <= (3,14))
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python; do \
             $$p -c '$(FITS)' >/dev/null 2>&1 && echo $$p && break; done)
-NONE   := No Python 3.10 to 3.14 with venv found: install one (Debian and Ubuntu: apt install python3-venv) or name it with make PYTHON=/path/to/python
+NONE   := No Python 3.10 to 3.14 with venv found: install one (Debian and Ubuntu: apt install python3-venv) \
+          or name it with make PYTHON=/path/to/python
 BIN    := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 ENV    := .venv/made
 
@@ -19,7 +20,8 @@ help:         ## list the targets
 $(ENV): settings.ini setup.py pyproject.toml
 	$(or $(PYTHON),$(error $(NONE))) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/python -m uv pip install --compile-bytecode --python $(BIN)/python --reinstall-package sota_vision --editable '.[dev]'
+	$(BIN)/python -m uv pip install --compile-bytecode --python $(BIN)/python \
+	  --reinstall-package sota_vision --editable '.[dev]'
 	@touch $@
 
 run: export SOTA_VISION_PROFILE ?= tiny
@@ -37,7 +39,7 @@ test nbdev-test wheel-check pytest: export SOTA_VISION_PROFILE := tiny
 test nbdev-test wheel-check pytest: export SOTA_VISION_DATA :=
 test: ruff nbdev-test wheel-check pytest   ## the four below, on a small synthetic sample
 
-ruff: $(ENV)          ## look for faults, in notebooks too
+ruff: $(ENV)          ## look for faults and lines over 120 characters, in notebooks too
 	$(BIN)/ruff check .
 
 nbdev-test pytest: export OMP_NUM_THREADS := 1
@@ -45,7 +47,7 @@ nbdev-test: export SOTA_VISION_PROFILE := quick
 nbdev-test: $(ENV)    ## run every notebook and the tests in it
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
 
-wheel-check: $(ENV)   ## install the wheel beside the newest fastai, import it, train an epoch
+wheel-check: $(ENV)   ## the wheel beside the newest fastai and nbdev: every module, command and notebook
 	$(BIN)/python tests/wheel_check.py
 
 pytest: $(ENV)        ## exports, notebooks and README agree, imports point down only, and all other tests

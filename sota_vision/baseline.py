@@ -30,7 +30,8 @@ def xresnet14(
     xresnet.init_cnn(net[-1])
     return net
 
-archs = dict(xresnet10=xresnet10, xresnet14=xresnet14) | {n: getattr(xresnet, n) for n in xresnet.__all__ if n.startswith(('xresn','xse_resn'))}
+archs = dict(xresnet10=xresnet10, xresnet14=xresnet14) | {
+    n: getattr(xresnet, n) for n in xresnet.__all__ if n.startswith(('xresn','xse_resn'))}
 
 def make_net(
     arch:str,   # A key of `archs`: 'xresnet18', 'xresnet50', 'xse_resnext50', …
@@ -73,5 +74,6 @@ def one_cycle(
     if not 0 < pct_start < 1: raise ValueError(f"pct_start={pct_start}: it is a share of the training, between 0 and 1")
     t = np.arange(n)/n
     def half_wave(a, b, t): return a + (b-a)*(1 - np.cos(np.pi*t))/2
-    def cycle(a, b, c): return np.where(t < pct_start, half_wave(a, b, t/pct_start), half_wave(b, c, (t-pct_start)/(1-pct_start)))
+    up,down = t/pct_start, (t-pct_start)/(1-pct_start)
+    def cycle(a, b, c): return np.where(t < pct_start, half_wave(a, b, up), half_wave(b, c, down))
     return cycle(lr/div, lr, lr/div_final), cycle(*moms)

@@ -59,7 +59,7 @@ def plot_reliability(
     "Accuracy against confidence, with 95 % intervals; on the diagonal the net means what it says"
     count,correct,confidence = reliability(probs, targets, bins)
     ax = ax or plt.subplots(figsize=(4.4, 4), layout='constrained')[1]
-    ax.bar((torch.arange(bins)+.5)/bins, count/count.sum(), 1/bins, color='0.85', edgecolor='w', label='fraction of the pictures')
+    ax.bar((torch.arange(bins)+.5)/bins, count/count.sum(), 1/bins, color='0.85', ec='w', label='share of the pictures')
     ax.plot([0,1], [0,1], color='0.5', ls='--', label='perfect calibration')
     some = count > 0
     x,acc = confidence[some], correct[some]/count[some]

@@ -83,6 +83,7 @@ def relative_cost(
     "What `schedule` costs, as a share of as many epochs at its last size"
     sizes,known = np.array(epoch_sizes(schedule)), costs.index
     if sizes[0] < known[0] or sizes[-1] > known[-1]:
-        raise ValueError(f"the costs do not reach from {sizes[0]} to {sizes[-1]} pixels: call cost with these sizes too")
+        raise ValueError(f'the costs do not reach from {sizes[0]} to {sizes[-1]} pixels: '
+                         'call cost with these sizes too')
     at = {c: np.interp(sizes**2, known.values**2, costs[c]) for c in costs}
     return pd.Series({c: v.mean()/v[-1] for c,v in at.items()})

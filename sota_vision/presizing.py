@@ -40,7 +40,8 @@ def resize_orders(
     zoom = ifnone(zoom, fill_zoom(angle))
     rotate,both,small = rotate_zoom_mat(angle), rotate_zoom_mat(angle, zoom), center_crop(img, size)
     rotated,full = resample(small, rotate, size), resample(center_crop(img, min(img.size)), both, 8*size)
-    return dict(empty=resample(small, rotate, size, 'zeros'), reflected=rotated, naive=resample(rotated, rotate_zoom_mat(0, zoom), size),
+    return dict(empty=resample(small, rotate, size, 'zeros'), reflected=rotated,
+        naive=resample(rotated, rotate_zoom_mat(0, zoom), size),
         presized=resample(center_crop(img, ifnone(presize, 2*size)), both, size), reference=F.avg_pool2d(full, 8))
 
 def pixel_error(

@@ -6,7 +6,7 @@
 __all__ = ['profiles', 'Profile', 'profile']
 
 # %% ../nbs/api/00_profile.ipynb #27fb1809
-import os, torch
+import os
 from dataclasses import dataclass
 
 # %% ../nbs/api/00_profile.ipynb #e1f92bce
@@ -45,9 +45,11 @@ def profile(
     "The profile called `name`, or the one that fits this machine"
     name = name or os.environ.get('SOTA_VISION_PROFILE') or _fits()
     if name not in profiles:
-        raise ValueError(f"unknown profile {name!r}: choose one of {', '.join(profiles)} (argument or SOTA_VISION_PROFILE)")
+        known = ', '.join(profiles)
+        raise ValueError(f'unknown profile {name!r}: choose one of {known} (argument or SOTA_VISION_PROFILE)')
     return profiles[name]
 
 def _fits():
+    import torch    # here, as `--help` of the commands does without
     if torch.cuda.is_available(): return 'gpu'
     return 'cpu' if os.environ.get('SOTA_VISION_DATA') else 'tiny'

@@ -9,21 +9,33 @@ __all__ = ['choices', 'bounds', 'Recipe', 'from_dict', 'to_json', 'from_json']
 import json, math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from .baseline import archs
-from .progressive import epoch_sizes
 
 # %% ../nbs/api/10_recipe.ipynb #58ee33a1
-choices = dict(     # what a name may be
-    arch=tuple(archs), act=('relu', 'mish'), opt=('fused_adam', 'adam', 'ranger'), schedule=('one_cycle', 'flat_cos'),
-    split=('folders', 'tuning', 'random', 'random_per_stage'), loader=('cached', 'fastai'), precision=('auto', 'bf16', 'fp32'))
+choices = dict(     # what a name may be; `arch`: the keys of `archs`, so that they need no net
+    arch=('xresnet10', 'xresnet14', 'xresnet18', 'xresnet34', 'xresnet50', 'xresnet101', 'xresnet152',
+          'xresnet18_deep', 'xresnet34_deep', 'xresnet50_deep',
+          'xresnet18_deeper', 'xresnet34_deeper', 'xresnet50_deeper',
+          'xse_resnet18', 'xse_resnet34', 'xse_resnet50', 'xse_resnet101', 'xse_resnet152',
+          'xresnext18', 'xresnext34', 'xresnext50', 'xresnext101',
+          'xse_resnext18', 'xse_resnext34', 'xse_resnext50', 'xse_resnext101',
+          'xse_resnext18_deep', 'xse_resnext34_deep', 'xse_resnext50_deep',
+          'xse_resnext18_deeper', 'xse_resnext34_deeper', 'xse_resnext50_deeper'),
+    act=('relu', 'mish'), opt=('fused_adam', 'adam', 'ranger'), schedule=('one_cycle', 'flat_cos'),
+    split=('folders', 'tuning', 'random', 'random_per_stage'),
+    loader=('cached', 'fastai'), precision=('auto', 'bf16', 'fp32'))
 
 bounds = dict(      # what a number may be: test, and how to say it
-    size=(lambda v: v >= 2, 'a whole number from 2'), presize=(lambda v: v >= 2, 'a whole number from 2'),
+    size=(lambda v: v >= 2, 'a whole number from 2'),
+    presize=(lambda v: v >= 2, 'a whole number from 2'),
+    min_scale=(lambda v: 0 < v <= 1, 'above 0 and at most 1'),
+    label_noise=(lambda v: 0 <= v < 1, 'at least 0 and below 1'),
     bs=(lambda v: v >= 2, 'a whole number from 2, as batch normalization needs two pictures'),
-    epochs=(lambda v: v >= 1, 'a whole number from 1'), tta=(lambda v: v >= 0, 'a whole number from 0'),
-    min_scale=(lambda v: 0 < v <= 1, 'above 0 and at most 1'), lr=(lambda v: v > 0, 'above 0'), wd=(lambda v: v >= 0, '0 or more'),
-    mixup=(lambda v: v >= 0, 'above 0, or 0 for none'), label_smoothing=(lambda v: 0 <= v < 1, 'at least 0 and below 1'),
-    label_noise=(lambda v: 0 <= v < 1, 'at least 0 and below 1'))
+    epochs=(lambda v: v >= 1, 'a whole number from 1'),
+    lr=(lambda v: v > 0, 'above 0'),
+    wd=(lambda v: v >= 0, '0 or more'),
+    mixup=(lambda v: v >= 0, 'above 0, or 0 for none'),
+    label_smoothing=(lambda v: 0 <= v < 1, 'at least 0 and below 1'),
+    tta=(lambda v: v >= 0, 'a whole number from 0'))
 
 def _must(ok, name, value, need):
     if not ok: raise ValueError(f'{name}={value!r}: it must be {need}')
@@ -39,8 +51,12 @@ class Recipe:
     stages:tuple=()         # Progressive resizing: (epochs, size) pairs that end at `size`; (): `size` throughout
     min_scale:float=0.75    # Smallest share of a picture's area that a random crop keeps, in (0, 1]
     normalize:bool=True     # Normalize with ImageNet's channel statistics?
-    label_noise:float=0.    # Share of training labels that are wrong, in [0, 1): from Imagenette's own table where it lies beside train/, else at random
-    split:str='folders'     # What validates: 'folders' val/; 'tuning' a fixed fifth of train/; 'random' a random fifth of all; 'random_per_stage' another in each stage
+    # Share of training labels that are wrong, in [0, 1): from Imagenette's own table where it lies beside train/,
+    # else at random
+    label_noise:float=0.
+    # What validates: 'folders' val/; 'tuning' a fixed fifth of train/; 'random' a random fifth of all;
+    # 'random_per_stage' another in each stage
+    split:str='folders'
     bs:int=64               # Pictures per batch
     epochs:int=5            # Passes over the training pictures
     lr:float=3e-3           # Peak learning rate
@@ -65,19 +81,22 @@ class Recipe:
             if f.type in kinds:
                 need,ok = kinds[f.type]
                 _must(ok(value), f.name, value, bounds[f.name][1] if f.type is int else need)
-            if f.name in choices: _must(value in choices[f.name], f.name, value, f"one of {', '.join(choices[f.name])}")
+            if names := choices.get(f.name): _must(value in names, f.name, value, f"one of {', '.join(names)}")
             if f.name in bounds: _must(bounds[f.name][0](value), f.name, value, bounds[f.name][1])
         _must(self.presize >= self.size, 'presize', self.presize, f'at least size={self.size}')
         self._check_stages()
 
     def _check_stages(self):
         "Does the schedule end at `size`, after all epochs?"
-        def pair(o): return isinstance(o, (list, tuple)) and len(o) == 2
-        _must(isinstance(self.stages, (list, tuple)) and all(map(pair, self.stages)), 'stages', self.stages, 'a list of (epochs, size) pairs')
+        def is_list(o): return isinstance(o, (list, tuple))
+        pairs = is_list(self.stages) and all(is_list(o) and len(o) == 2 for o in self.stages)
+        _must(pairs, 'stages', self.stages, 'a list of (epochs, size) pairs')
         object.__setattr__(self, 'stages', tuple(map(tuple, self.stages)))
         if not self.stages:
-            _must(self.split != 'random_per_stage', 'split', self.split, 'another one, as this recipe has no stages to split anew')
+            instead = 'another one, as this recipe has no stages to split anew'
+            _must(self.split != 'random_per_stage', 'split', self.split, instead)
             return
+        from sota_vision.progressive import epoch_sizes
         sizes = epoch_sizes(self.stages)
         _must(len(sizes) == self.epochs, 'stages', self.stages, f'of {self.epochs} epochs in all, as epochs says')
         _must(sizes[-1] == self.size, 'stages', self.stages, f'such that the last size is size={self.size}')
@@ -88,7 +107,8 @@ def from_dict(
 ) -> Recipe:    # `ValueError` for an unknown field or a value that cannot be
     "The recipe that `values` describe"
     names = [f.name for f in fields(Recipe)]
-    if unknown := sorted(set(values)-set(names)): raise ValueError(f"a recipe has no field {unknown[0]!r}: it has {', '.join(names)}")
+    if unknown := sorted(set(values)-set(names)):
+        raise ValueError(f"a recipe has no field {unknown[0]!r}: it has {', '.join(names)}")
     return Recipe(**values)
 
 def to_json(
@@ -98,11 +118,14 @@ def to_json(
     return json.dumps(asdict(recipe), indent=2)
 
 def from_json(
-    file:Path   # A file that holds what `to_json` wrote, or some of its fields; UTF-8, with or without a byte-order mark
+    file:Path   # Holds what `to_json` wrote, or some of its fields; UTF-8, with or without a byte-order mark
 ) -> Recipe:    # The same recipe; a `ValueError` if the file holds something else
     "The recipe in `file`"
     try: values = json.loads(Path(file).read_text(encoding='utf-8-sig'))
-    except (json.JSONDecodeError, UnicodeDecodeError) as e: raise ValueError(f'{file} is not JSON ({e}): write a recipe with to_json') from None
-    except RecursionError: raise ValueError(f'{file} is nested too deep for a recipe: write one with to_json') from None
-    if not isinstance(values, dict): raise ValueError(f'{file} holds no JSON object: a recipe looks like {{"arch": "xresnet18", "epochs": 5}}')
+    except (json.JSONDecodeError, UnicodeDecodeError) as e:
+        raise ValueError(f'{file} is not JSON ({e}): write a recipe with to_json') from None
+    except RecursionError: raise ValueError(f'{file} is nested too deep: write a recipe with to_json') from None
+    if not isinstance(values, dict):
+        example = '{"arch": "xresnet18", "epochs": 5}'
+        raise ValueError(f'{file} holds no JSON object: a recipe looks like {example}')
     return from_dict(values)

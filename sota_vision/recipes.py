@@ -8,7 +8,6 @@ __all__ = ['recipes', 'small_first', 'recipe', 'recipe_steps', 'plot_recipe']
 # %% ../nbs/api/11_recipes.ipynb #778b3e4c
 from dataclasses import asdict
 from pathlib import Path
-import matplotlib.pyplot as plt
 from .profile import Profile, profile
 from .recipe import Recipe, from_dict, from_json
 
@@ -23,8 +22,8 @@ def small_first(
 
 def _two_cores(*epochs):
     "For a laptop without a GPU: so many epochs at 32, 48 and 64 px"
-    return dict(arch='xresnet14', size=64, presize=80, stages=tuple(zip(epochs, (32, 48, 64))), epochs=sum(epochs), bs=64, lr=1.2e-2,
-                label_smoothing=.1, min_scale=.5)
+    return dict(arch='xresnet14', size=64, presize=80, min_scale=.5, stages=tuple(zip(epochs, (32, 48, 64))),
+                epochs=sum(epochs), bs=64, lr=1.2e-2, label_smoothing=.1)
 
 recipes = dict(     # name → what differs from the profile's own settings
     baseline=dict(),
@@ -40,18 +39,20 @@ recipes = dict(     # name → what differs from the profile's own settings
 
 def _board(size, epochs):
     "One cell of the leaderboard"
-    long = epochs >= 80     # where mixup pays, as its users report
-    return dict(arch='xresnet50', act='mish', sa=True, size=size, presize=size+32, min_scale=.35, epochs=epochs, bs=128 if epochs > 5 else 64,
-                lr=8e-3 if epochs > 5 else 5e-3, label_smoothing=.1, mixup=.2 if long else 0.)
+    bs,lr = (128, 8e-3) if epochs > 5 else (64, 5e-3)
+    mixup = .2 if epochs >= 80 else 0.  # pays in long runs only, as its users report
+    return dict(arch='xresnet50', act='mish', sa=True, size=size, presize=size+32, min_scale=.35,
+                epochs=epochs, bs=bs, lr=lr, label_smoothing=.1, mixup=mixup)
 
 def _race(arch, epochs, size=128, small=96):
     "A run against the clock"
-    return dict(arch=arch, size=size, presize=size+32, stages=small_first(epochs, small, size), epochs=epochs, bs=128, lr=8e-3,
-                label_smoothing=.1, min_scale=.35, deterministic=False)
+    return dict(arch=arch, size=size, presize=size+32, min_scale=.35, stages=small_first(epochs, small, size),
+                epochs=epochs, bs=128, lr=8e-3, label_smoothing=.1, deterministic=False)
 
 recipes |= {f'board-{size}-{epochs}': _board(size, epochs) for size in (128, 192) for epochs in (5, 20, 80, 200)}
-recipes |= {'race-87': _race('xresnet18', 10), 'race-90': _race('xresnet18', 18), 'race-94': _race('xresnet50', 40, 160, 128),
-            'race-95': _race('xresnet50', 100, 192, 128)}
+recipes |= {
+    'race-87': _race('xresnet18', 10), 'race-90': _race('xresnet18', 18),
+    'race-94': _race('xresnet50', 40, 160, 128), 'race-95': _race('xresnet50', 100, 192, 128)}
 
 def recipe(
     name:str='baseline',    # A key of `recipes`, or a JSON file that `to_json` wrote
@@ -60,12 +61,14 @@ def recipe(
 ) -> Recipe:                # `ValueError` for an unknown name or field
     "The recipe called `name`, with `changes`"
     if name not in recipes:
-        if not Path(name).is_file(): raise ValueError(f"no recipe called {name!r}: choose one of {', '.join(recipes)}, or name a JSON file")
+        if not Path(name).is_file():
+            raise ValueError(f"no recipe called {name!r}: choose one of {', '.join(recipes)}, or name a JSON file")
         return from_dict(asdict(from_json(name)) | changes)
     prof = prof if isinstance(prof, Profile) else profile(prof)
-    values = dict(arch=prof.arch, size=prof.size, presize=prof.presize, bs=prof.bs, epochs=prof.epochs, lr=prof.lr) | recipes[name] | changes
-    if 'presize' not in changes: values['presize'] = max(values['presize'], values['size'])
-    if callable(values.get('stages')): values['stages'] = small_first(values['epochs'], min(prof.small, values['size']), values['size'])
+    values = {k: getattr(prof, k) for k in ('arch', 'size', 'presize', 'bs', 'epochs', 'lr')} | recipes[name] | changes
+    epochs,size = values['epochs'], values['size']
+    if 'presize' not in changes: values['presize'] = max(values['presize'], size)
+    if callable(values.get('stages')): values['stages'] = small_first(epochs, min(prof.small, size), size)
     return from_dict(values)
 
 # %% ../nbs/api/11_recipes.ipynb #9a0cf450
@@ -74,24 +77,29 @@ def recipe_steps(
 ) -> list:      # (title, setting, switched on?) for every step of a picture's way
     "The way of a picture through `r`, step by step"
     sizes = '\n'.join(f'{e} × {s} px' for e,s in r.stages) or f'{r.size} px'
-    return [('presize', f'{r.presize} px', True), ('crop', f'from {r.min_scale:g}\n{sizes}', bool(r.stages)),
-            ('normalize', 'ImageNet' if r.normalize else 'off', r.normalize), ('mixup', f'α = {r.mixup:g}' if r.mixup else 'off', bool(r.mixup)),
+    return [('presize', f'{r.presize} px', True),
+            ('crop', f'from {r.min_scale:g}\n{sizes}', bool(r.stages)),
+            ('normalize', 'ImageNet' if r.normalize else 'off', r.normalize),
+            ('mixup', f'α = {r.mixup:g}' if r.mixup else 'off', bool(r.mixup)),
             ('net', f'{r.arch}\n{r.epochs} epochs', True),
             ('loss', f'ε = {r.label_smoothing:g}' if r.label_smoothing else 'cross-\nentropy', bool(r.label_smoothing)),
             ('views', f'{r.tta} + 1' if r.tta else 'one', bool(r.tta))]
 
 def plot_recipe(
     r:Recipe        # Any recipe
-) -> plt.Figure:    # One row of steps
+):                  # A matplotlib figure: one row of steps
     "The way of a picture through the recipe `r`; what it adds to the baseline is filled in orange"
+    import matplotlib.pyplot as plt
     fig,ax = plt.subplots(figsize=(9.5, 1.9))
     for i,(title,setting,on) in enumerate(recipe_steps(r)):
         always = title in ('presize', 'net', 'normalize')
         face = '#e9e9e9' if on and always else '#f6c08a' if on else 'white'
-        ax.add_patch(plt.Rectangle((i*1.3, 0), 1.1, 1, fc=face, ec='0.4', ls='-' if on or title in ('crop', 'loss', 'views') else ':'))
+        line = '-' if on or title in ('crop', 'loss', 'views') else ':'
+        ax.add_patch(plt.Rectangle((i*1.3, 0), 1.1, 1, fc=face, ec='0.4', ls=line))
         ax.text(i*1.3+.55, .82, title, ha='center', va='center', weight='bold', fontsize=9)
         ax.text(i*1.3+.55, .38, setting, ha='center', va='center', fontsize=8.5)
         if i: ax.annotate('', (i*1.3, .5), (i*1.3-.2, .5), arrowprops=dict(arrowstyle='->', color='0.4'))
-    ax.set(xlim=(-.05, 9), ylim=(-.05, 1.05), title=f'{r.opt}, {r.schedule}, learning rate up to {r.lr:g}, batches of {r.bs}')
+    ax.set(xlim=(-.05, 9), ylim=(-.05, 1.05))
+    ax.set_title(f'{r.opt}, {r.schedule}, learning rate up to {r.lr:g}, batches of {r.bs}')
     ax.axis('off')
     return fig

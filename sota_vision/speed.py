@@ -56,7 +56,7 @@ class FusedAdam(OptimWrapper):
         mom:float=0.9,  # Momentum (β₁), in [0, 1)
         sqr_mom:float=0.99, # The same for the squares of the gradients (β₂)
         eps:float=1e-5, # Added to the divisor
-        wd:float=0.01   # Weight decay, for parameters whose state says `do_wd`
+        wd:float=0.01   # Weight decay, but not where the state says `do_wd=False`: fastai's biases and norms
     ):
         opt = partial(torch.optim.Adam, lr=lr, betas=(mom, sqr_mom), eps=eps, fused=True)
         super().__init__(params, opt, hp_map={k: v for k,v in pytorch_hp_map.items() if v != 'wd'} | dict(decay='wd'))

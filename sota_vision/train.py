@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 import fastai, torch, torchvision
-from fastai.vision.all import (Adam, Callback, CrossEntropyLossFlat, DataLoaders, Learner, accuracy, imagenet_stats, ranger)
+from fastai.vision.all import Adam, Callback, CrossEntropyLossFlat, DataLoaders, Learner
+from fastai.vision.all import accuracy, imagenet_stats, ranger
 import sota_vision
 from .baseline import make_net, set_seed
 from .data.cache import make_cache
@@ -49,7 +50,8 @@ def training_labels(
     if (split.root/'noisy_imagenette.csv').exists():
         return [class_name(o) for o in noisy_labels(split.train, f'noisy_labels_{100*share:g}')]
     ids = {c: i for i,c in enumerate(split.classes)}
-    return [split.classes[i] for i in flip_labels(torch.tensor([ids[label_of(f)] for f in split.train]), share, len(ids))]
+    right = torch.tensor([ids[label_of(f)] for f in split.train])
+    return [split.classes[i] for i in flip_labels(right, share, len(ids))]
 
 def loaders_for(
     recipe:Recipe,      # Sizes, batch, loader
@@ -58,15 +60,19 @@ def loaders_for(
     caches:Path=None    # Where image caches are kept; None: a cache folder of this user
 ) -> list:              # `DataLoaders`, one for all stages or one for each
     "The batches that `recipe` trains on"
-    size,stats = recipe.stages[0][1] if recipe.stages else recipe.size, imagenet_stats if recipe.normalize else None
+    size = recipe.stages[0][1] if recipe.stages else recipe.size
+    stats = imagenet_stats if recipe.normalize else None
     if recipe.loader == 'cached':
         cache = make_cache(split.files, recipe.presize, caches, bar)
         made = [cached_loaders(o, cache, recipe.bs, size, recipe.min_scale, stats) for o in splits_for(recipe, split)]
     else:
-        made = [data_block(o, size, recipe.presize, recipe.min_scale, stats).dataloaders(o.files, bs=recipe.bs, path=o.root)
-                for o in splits_for(recipe, split)]
+        def dls_of(o):
+            block = data_block(o, size, recipe.presize, recipe.min_scale, stats)
+            return block.dataloaders(o.files, bs=recipe.bs, path=o.root)
+        made = [dls_of(o) for o in splits_for(recipe, split)]
     if not recipe.label_noise: return made
-    if recipe.split not in ('folders', 'tuning'): raise ValueError(f"label_noise={recipe.label_noise} needs split='folders' or 'tuning', not {recipe.split!r}")
+    if recipe.split not in ('folders', 'tuning'):
+        raise ValueError(f"label_noise={recipe.label_noise} needs split='folders' or 'tuning', not {recipe.split!r}")
     return [relabel(dls, training_labels(o, recipe.label_noise)) for dls,o in zip(made, splits_for(recipe, split))]
 
 # %% ../nbs/api/12_train.ipynb #39506b7e
@@ -85,9 +91,11 @@ class StopIfDiverged(Callback):
     order = 60
     def after_batch(self):
         # on a GPU a look at every loss would make it wait, so there only the last batch of an epoch is looked at
-        if self.training and (self.dls.device.type != 'cuda' or self.iter == self.n_iter-1) and not torch.isfinite(self.loss_grad).all():
-            raise ValueError(f'the loss is {self.loss_grad.item()} in epoch {self.epoch+1}, batch {self.iter+1}: training has diverged; '
-                             f'lower the learning rate (lr={max(self.opt.hypers[-1]["lr"], 1e-9):.2g} just now) or look at the pictures')
+        look = self.dls.device.type != 'cuda' or self.iter == self.n_iter-1
+        if not (self.training and look) or torch.isfinite(self.loss_grad).all(): return
+        lr = max(self.opt.hypers[-1]['lr'], 1e-9)
+        raise ValueError(f'the loss is {self.loss_grad.item()} in epoch {self.epoch+1}, batch {self.iter+1}: training '
+                         f'has diverged; lower the learning rate (lr={lr:.2g} just now) or look at the pictures')
 
 class SplitPerStage(Callback):
     "Another split in every stage: the mistake of lesson 06, kept to be measured"
@@ -107,16 +115,19 @@ def learner(
     loss = LabelSmoothing(recipe.label_smoothing) if recipe.label_smoothing else CrossEntropyLossFlat()
     cbs = [ProgressiveResize(recipe.stages)] if recipe.stages else []
     if recipe.mixup: cbs.append(Mixup(recipe.mixup))
-    cbs += fast_cbs(dls.device, None if recipe.precision == 'auto' else recipe.precision == 'bf16', recipe.channels_last)
+    bf16 = None if recipe.precision == 'auto' else recipe.precision == 'bf16'
+    cbs += fast_cbs(dls.device, bf16, recipe.channels_last)
     if recipe.compile: cbs.append(CompileNet())
-    return Learner(dls, net, loss, opts[recipe.opt], metrics=accuracy, wd=recipe.wd, cbs=[*cbs, DataWait(), StopIfDiverged()])
+    cbs += [DataWait(), StopIfDiverged()]
+    return Learner(dls, net, loss, opts[recipe.opt], metrics=accuracy, wd=recipe.wd, cbs=cbs)
 
 # %% ../nbs/api/12_train.ipynb #f2e00157
 def commit() -> str:    # Such as '1a3b026' or '1a3b026-dirty'; None outside of a checkout
     "Commit of the checkout this package is imported from, with '-dirty' if it was changed since"
     here = Path(sota_vision.__file__).resolve().parent
+    if not (here.parent/'.git').exists(): return None
     git = ['git', '-C', str(here), 'describe', '--always', '--dirty', '--exclude=*']
-    try: return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip() if (here.parent/'.git').exists() else None
+    try: return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError): return None
 
 def provenance(
@@ -125,9 +136,11 @@ def provenance(
 ) -> dict:          # dataset, device, versions, commit, date: everything fit for JSON
     "Where a result comes from"
     device,n = torch.device(device), torch.get_num_threads()
+    threads = f'{device.type}, {n} thread{"s"*(n > 1)}'
+    first = '×'.join(map(str, read_image(split.train[0]).size))
     return dict(
-        dataset=dict(name=split.name, train=len(split.train), valid=len(split.valid), first_picture='×'.join(map(str, read_image(split.train[0]).size))),
-        device=torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{device.type}, {n} thread{"s"*(n > 1)}',
+        dataset=dict(name=split.name, train=len(split.train), valid=len(split.valid), first_picture=first),
+        device=torch.cuda.get_device_name(device) if device.type == 'cuda' else threads,
         versions=dict(sota_vision=sota_vision.__version__, fastai=fastai.__version__, torch=torch.__version__,
                       torchvision=torchvision.__version__, python=platform.python_version()),
         commit=commit(), date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
@@ -185,9 +198,12 @@ def outcome_of(
     epochs = [dict(epoch=i+1) | {k: float(v) for k,v in zip(names, values) if v is not None}   # None: not validated
               for i,values in enumerate(learn.recorder.values)]
     if not all(math.isfinite(v) for o in epochs for v in o.values()):
-        raise ValueError('a loss was no finite number at the end of an epoch: training has diverged; lower the learning rate')
-    return dict(accuracy=epochs[-1]['accuracy'], loss=epochs[-1]['valid_loss'], epochs=epochs, seconds=round(seconds, 1),
-                images_s=round(len(epochs)*len(dl)*dl.bs/learn.data_wait.seconds), data_wait=round(learn.data_wait.share, 4), bf16=hasattr(learn, 'autocast'))
+        raise ValueError('a loss was no finite number at the end of an epoch: training has diverged; '
+                         'lower the learning rate')
+    last = epochs[-1]
+    return dict(accuracy=last['accuracy'], loss=last['valid_loss'], epochs=epochs, seconds=round(seconds, 1),
+                images_s=round(len(epochs)*len(dl)*dl.bs/learn.data_wait.seconds),
+                data_wait=round(learn.data_wait.share, 4), bf16=hasattr(learn, 'autocast'))
 
 def fit(
     recipe:Recipe,      # What to train
@@ -199,7 +215,9 @@ def fit(
 ) -> Result:            # The trained `Learner` and the run
     "Train `recipe` from scratch on the pictures of `split`"
     if not isinstance(split, Split): split = scan(data_path(split, presize=recipe.presize))
-    if recipe.bs > len(split.train): raise ValueError(f'bs={recipe.bs} is more than the {len(split.train)} training pictures in {split.root}: take a smaller batch')
+    if recipe.bs > len(split.train):
+        raise ValueError(f'bs={recipe.bs} is more than the {len(split.train)} training pictures in {split.root}: '
+                         'take a smaller batch')
     set_seed(seed)
     t0 = time.perf_counter()
     made = loaders_for(recipe, split, bar, caches)
@@ -212,7 +230,8 @@ def fit(
     t0 = time.perf_counter()
     with quiet[0], quiet[1], cudnn_for(recipe), learn.added_cbs([*redraw, *cbs]):
         getattr(learn, 'fit_'+recipe.schedule)(recipe.epochs, recipe.lr)
-    run = dict(recipe=asdict(recipe), seed=seed, ready_seconds=round(ready, 1)) | outcome_of(learn, time.perf_counter()-t0)
+    seconds = time.perf_counter()-t0
+    run = dict(recipe=asdict(recipe), seed=seed, ready_seconds=round(ready, 1)) | outcome_of(learn, seconds)
     if recipe.tta:
         t0 = time.perf_counter()
         run['tta_accuracy'] = accuracy(*tta(learn, recipe.tta)).item()

@@ -6,7 +6,8 @@ from hypothesis import given, settings, strategies as st
 from sota_vision.baseline import archs, make_net, one_cycle
 
 @settings(max_examples=40, deadline=None)
-@given(n=st.integers(1, 60), lr=st.floats(1e-6, 10), pct=st.floats(.05, .95), div=st.floats(1, 100), final=st.floats(1, 1e6))
+@given(n=st.integers(1, 60), lr=st.floats(1e-6, 10), pct=st.floats(.05, .95),
+       div=st.floats(1, 100), final=st.floats(1, 1e6))
 def test_one_cycle(n, lr, pct, div, final):
     pct = np.float32(pct).item()
     lrs,moms = one_cycle(n, lr, pct, div, final)

@@ -8,8 +8,7 @@ from sota_vision.data.sources import data_path
 from sota_vision.recipes import recipe
 
 benchmarks = load_benchmarks()
-from sota_vision._benchmarks import growth, loaders     # noqa: E402, after they were found
-from sota_vision._benchmarks.report import Report, ratios, read_report  # noqa: E402
+growth,loaders,report = benchmarks.growth, benchmarks.loaders, benchmarks.report
 
 plain = 'plain fastai'
 peers = dict(
@@ -28,7 +27,7 @@ def quick(tmp_path_factory):
     return out
 
 def test_every_peer_has_its_turns(quick):
-    turns = read_report(quick/'b.json').turns
+    turns = report.read_report(quick/'b.json').turns
     assert {part: set(o['peer']) for part,o in turns.groupby('part')} == peers
     measured = turns[turns['note'] != 'not installed']
     assert (measured['value'] > 0).all()
@@ -43,13 +42,13 @@ def test_the_file_says_where_it_comes_from(quick):
     assert about['recipe']['bs'] == 12 and about['options']['rounds'] == 2
 
 def test_caches_grow_as_predicted(quick):
-    turns = read_report(quick/'b.json').turns
+    turns = report.read_report(quick/'b.json').turns
     grown = turns[(turns['part'] == 'growth') & (turns['peer'] == 'ours, warm')]
     assert set(grown['pictures'].dropna()) == {24, 48} and set(grown['size'].dropna()) == {48, 96}
     assert (grown['build'] > 0).all() and np.allclose(grown['stored'], grown['predicted'], rtol=.02)
 
 def test_the_order_rotates(quick):
-    tta = read_report(quick/'b.json').turns.query('part == "tta"')
+    tta = report.read_report(quick/'b.json').turns.query('part == "tta"')
     first,second = (tta[tta['round'] == i]['peer'].tolist() for i in (0, 1))
     assert second == first[1:] + first[:1]
 
@@ -60,7 +59,7 @@ def test_a_peer_that_is_not_installed_keeps_its_row(monkeypatch, capsys, tmp_pat
     sota_bench([*small, '--rounds', '1', '--parts', 'loaders', '--out', str(tmp_path/'b.json')])
     row, = [o for o in capsys.readouterr().out.splitlines() if o.split()[:1] == ['timm']]
     assert row.endswith('not installed')
-    assert [r['value'] for r in read_report(tmp_path/'b.json').runs if r['peer'] == 'timm'] == [None]
+    assert [r['value'] for r in report.read_report(tmp_path/'b.json').runs if r['peer'] == 'timm'] == [None]
     assert [o.name for o in tmp_path.iterdir()] == ['b.json']
 
 # Report
@@ -70,28 +69,28 @@ def turn(peer, value, unit='images/s', **what):
 
 def test_ratios_stay_in_their_round():
     runs = [turn(plain, 2., 's'), turn('ours', 1., 's'), turn(plain, 8., 's', round=1), turn('ours', 2., 's', round=1)]
-    assert ratios(Report({}, runs).turns).tolist() == [1, 2, 1, 4]
+    assert report.ratios(report.Report({}, runs).turns).tolist() == [1, 2, 1, 4]
 
 def test_table():
     runs = [turn(plain, 100.), turn('ours', 300.), turn('timm', None, note='not installed')]
-    table = Report({}, runs).table.loc['loaders', '48 px']
+    table = report.Report({}, runs).table.loc['loaders', '48 px']
     assert table.index.tolist() == [plain, 'ours', 'timm']
     assert table.loc['ours', f'× {plain}'] == 3 and table.loc['timm', 'note'] == 'not installed'
 
 def test_says_what_lost():
-    lost = Report({}, [turn(plain, 10.), turn('timm', 30.), turn('ours, cold', 20.)])
+    lost = report.Report({}, [turn(plain, 10.), turn('timm', 30.), turn('ours, cold', 20.)])
     assert lost.slower == ['slower than timm: ours, cold (loaders, 48 px): 0.67 times its speed']
-    assert Report({}, [turn(plain, 10.), turn('ours', 20.)]).slower == []
-    assert Report({}, [turn(plain, 10., 's'), turn('ours', 20., 's')]).slower != []     # seconds: less is better
+    assert report.Report({}, [turn(plain, 10.), turn('ours', 20.)]).slower == []
+    assert report.Report({}, [turn(plain, 10., 's'), turn('ours', 20., 's')]).slower != []     # seconds: less is better
 
 def test_a_record_of_version_0_1_is_read():
     from sota_vision.experiments.results import results_folder
-    report = read_report(results_folder/'bench_cpu.json')
-    assert report.table.loc[('epoch', 'xresnet18, 64 px, 9469 pictures', 'ours'), f'× {plain}'] > 1
+    old = report.read_report(results_folder/'bench_cpu.json')
+    assert old.table.loc[('epoch', 'xresnet18, 64 px, 9469 pictures', 'ours'), f'× {plain}'] > 1
 
 def test_something_else_is_no_benchmark(tmp_path):
     (tmp_path/'wrong.json').write_text('{"runs": []}')
-    with pytest.raises(ValueError, match='holds no benchmark'): read_report(tmp_path/'wrong.json')
+    with pytest.raises(ValueError, match='holds no benchmark'): report.read_report(tmp_path/'wrong.json')
 
 # Mistakes
 

@@ -1,4 +1,4 @@
-"The lessons as a reader meets them: JupyterLab and the playground in a real browser, at the scale of the profile `quick`"
+"The lessons as a reader meets them: JupyterLab and the playground in a real browser, at the profile `quick`"
 import ast, json, os, re, secrets, shutil, socket, subprocess, sys, time
 from pathlib import Path
 from urllib.error import HTTPError
@@ -9,7 +9,8 @@ root = Path(__file__).resolve().parents[1]
 nbs = root/'nbs'
 lessons = sorted(o.name for o in nbs.glob('[0-9][0-9]_*.ipynb'))
 patience = float(os.environ.get('SOTA_VISION_PATIENCE', 240))   # seconds that one lesson may take here
-flags = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'
+flags = ('--no-sandbox --disable-gpu --disable-quic --no-first-run '
+         '--disable-background-networking --disable-component-update --disable-sync')
 
 def need(ok, what):
     "Skip with `what` unless `ok`; fail where a browser was promised, as in CI"
@@ -21,7 +22,8 @@ def browser():
     "Chromium, driven by Playwright"
     try: from playwright.sync_api import sync_playwright
     except ImportError: need(False, "no Playwright here: pip install 'sota_vision[dev]'")
-    path = os.environ.get('SOTA_VISION_BROWSER') or next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+    found = map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))
+    path = os.environ.get('SOTA_VISION_BROWSER') or next(filter(None, found), None)
     need(path, 'no Chromium here: install one (Debian: apt install chromium) or name it in SOTA_VISION_BROWSER')
     with sync_playwright() as play:
         chromium = play.chromium.launch(executable_path=path, args=flags.split())
@@ -47,12 +49,16 @@ def serve(folder, *command, alive):
         file = folder/f'settings/@jupyterlab/{name}.jupyterlab-settings'
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values))
-    env = os.environ | dict(SOTA_VISION_PROFILE='quick', OMP_NUM_THREADS='1', JUPYTERLAB_SETTINGS_DIR=str(folder/'settings'),
-        JUPYTER_CONFIG_DIR=str(folder/'config'), IPYTHONDIR=str(folder/'ipython'), SOTA_VISION_PREDICTIONS=str(folder/'predictions.json'), PYTHONWARNINGS='ignore', PYTHONPATH=os.pathsep.join(
-            filter(None, (str(root), os.environ.get('PYTHONPATH')))), PATH=os.pathsep.join((str(Path(sys.executable).parent), os.environ['PATH'])))
+    def before(name, first): return os.pathsep.join(filter(None, (str(first), os.environ.get(name))))
+    env = os.environ | dict(
+        SOTA_VISION_PROFILE='quick', SOTA_VISION_PREDICTIONS=str(folder/'predictions.json'),
+        JUPYTERLAB_SETTINGS_DIR=str(folder/'settings'), JUPYTER_CONFIG_DIR=str(folder/'config'),
+        IPYTHONDIR=str(folder/'ipython'), PYTHONWARNINGS='ignore', OMP_NUM_THREADS='1',
+        PYTHONPATH=before('PYTHONPATH', root), PATH=before('PATH', Path(sys.executable).parent))
     env.pop('SOTA_VISION_DATA', None)
+    words = [sys.executable, '-m', *(o.format(port=port, token=token) for o in command)]
     with open(folder/'server.log', 'w') as log:
-        server = subprocess.Popen([sys.executable, '-m', *(o.format(port=port, token=token) for o in command)], cwd=folder, env=env, stdout=log, stderr=log)
+        server = subprocess.Popen(words, cwd=folder, env=env, stdout=log, stderr=log)
     try:
         for _ in range(120):
             try: urlopen(f'http://127.0.0.1:{port}/{alive.format(token=token)}', timeout=60).close(); break
@@ -74,13 +80,15 @@ def copied(tmp_path_factory, name):
 @pytest.fixture(scope='session')
 def lab(tmp_path_factory, browser):
     "Address and token of a JupyterLab"
-    yield from serve(copied(tmp_path_factory, 'lab'), 'jupyter', 'lab', '--no-browser', '--allow-root', '--ip=127.0.0.1', '--port={port}',
-        '--IdentityProvider.token={token}', '--ServerApp.root_dir=nbs', '--LabApp.expose_app_in_browser=True', alive='api?token={token}')
+    words = ['jupyter', 'lab', '--no-browser', '--allow-root', '--ip=127.0.0.1', '--port={port}',
+             '--IdentityProvider.token={token}', '--ServerApp.root_dir=nbs', '--LabApp.expose_app_in_browser=True']
+    yield from serve(copied(tmp_path_factory, 'lab'), *words, alive='api?token={token}')
 
 @pytest.fixture(scope='session')
 def playground(tmp_path_factory, browser):
     "Address of the playground, served by Voilà"
-    yield from serve(copied(tmp_path_factory, 'play'), 'voila', 'nbs/playground.ipynb', '--no-browser', '--Voila.ip=127.0.0.1', '--port={port}', alive='nothing')
+    words = ['voila', 'nbs/playground.ipynb', '--no-browser', '--Voila.ip=127.0.0.1', '--port={port}']
+    yield from serve(copied(tmp_path_factory, 'play'), *words, alive='nothing')
 
 # What a reader does
 
@@ -115,15 +123,19 @@ def start(page):
 def finished(page):
     "Wait for the last cell; source, number and error of every code cell"
     page.evaluate('limit => Promise.race([window.done, new Promise(r => setTimeout(r, limit))])', 1000*patience)
-    return page.evaluate('''() => Array.from(jupyterapp.shell.currentWidget.content.model.cells).map(c => c.toJSON()).filter(c => c.cell_type == 'code')
-        .map(c => ({source: [c.source].flat().join(''), count: c.execution_count,
-                    error: c.outputs.filter(o => o.output_type == 'error').map(o => o.ename + ': ' + o.evalue).join()}))''')
+    return page.evaluate('''() => {
+        const cells = Array.from(jupyterapp.shell.currentWidget.content.model.cells).map(c => c.toJSON())
+        const errors = c => c.outputs.filter(o => o.output_type == 'error').map(o => o.ename + ': ' + o.evalue)
+        return cells.filter(c => c.cell_type == 'code').map(c => ({
+            source: [c.source].flat().join(''), count: c.execution_count, error: errors(c).join()}))
+    }''')
 
 def run_cell(page, text):
     "Run the first code cell that holds `text`; the cell in the page"
     i = page.evaluate('''async text => {
         const book = jupyterapp.shell.currentWidget.content
-        const i = Array.from(book.model.cells).findIndex(c => c.type == 'code' && c.sharedModel.getSource().includes(text))
+        const holds = c => c.type == 'code' && c.sharedModel.getSource().includes(text)
+        const i = Array.from(book.model.cells).findIndex(holds)
         book.activeCellIndex = i
         await jupyterapp.commands.execute('notebook:run-cell')
         return i
@@ -134,7 +146,8 @@ def run_until(page, text):
     "Run all cells down to the first one that holds `text`"
     page.evaluate('''async text => {
         const book = jupyterapp.shell.currentWidget.content
-        book.activeCellIndex = Array.from(book.model.cells).findIndex(c => c.type == 'code' && c.sharedModel.getSource().includes(text))
+        const holds = c => c.type == 'code' && c.sharedModel.getSource().includes(text)
+        book.activeCellIndex = Array.from(book.model.cells).findIndex(holds)
         await jupyterapp.commands.execute('notebook:run-all-above')
     }''', text)
     return run_cell(page, text)
@@ -167,8 +180,12 @@ def running(request, browser, lab):
 
 def picture(widget):
     "The bytes of the picture in `widget`, as the browser has them"
-    return widget.locator('img').evaluate('''async i => { const b = new Uint8Array(await (await fetch(i.src)).arrayBuffer())
-        let h = 0; for (const x of b) h = (31*h + x) | 0; return `${b.length}:${h}` }''')
+    return widget.locator('img').evaluate('''async i => {
+        const bytes = new Uint8Array(await (await fetch(i.src)).arrayBuffer())
+        let hash = 0
+        for (const x of bytes) hash = (31*hash + x) | 0
+        return `${bytes.length}:${hash}`
+    }''')
 
 def changes(widget, before, limit=20):
     "Wait until the picture is another one than `before`; the seconds it took"
@@ -180,7 +197,10 @@ def changes(widget, before, limit=20):
 
 def size(widget):
     "Height of the widget's output in pixels, and how many elements it holds"
-    return widget.evaluate('''w => { const o = w.closest('.jp-OutputArea') || w; return [o.offsetHeight, o.querySelectorAll('*').length] }''')
+    return widget.evaluate('''w => {
+        const o = w.closest('.jp-OutputArea') || w
+        return [o.offsetHeight, o.querySelectorAll('*').length]
+    }''')
 
 def press(page, widget, key):
     "Press `key` on the first slider of `widget`"
@@ -189,7 +209,8 @@ def press(page, widget, key):
 
 def at_end(widget):
     "Does the first slider of `widget` stand at its right end?"
-    return widget.locator('.noUi-handle').first.evaluate("h => h.getAttribute('aria-valuenow') == h.getAttribute('aria-valuemax')")
+    handle = widget.locator('.noUi-handle').first
+    return handle.get_attribute('aria-valuenow') == handle.get_attribute('aria-valuemax')
 
 def shoot(page, widget, name, shots):
     "Screenshots of `widget` in a wide and in a narrow window"
@@ -234,17 +255,19 @@ def sources(name): return [''.join(c['source']) for c in json.loads((nbs/name).r
 def test_lesson(name, running, shots):
     page = running(name)
     cells = finished(page)
-    wrong = [(o['error'] or 'did not run', o['source'][:200]) for o in cells if o['error'] or (o['source'] and not o['count'])]
+    wrong = [(o['error'] or 'did not run', o['source'][:200]) for o in cells
+             if o['error'] or (o['source'] and not o['count'])]
     assert not wrong, f'{name}: {wrong[:2]}'
     widgets = page.locator('.sota-explore')
-    assert widgets.count() == sum('\nexplore_' in '\n'+o for o in sources(name)), f'{name} does not show all its widgets'
+    made = sum('\nexplore_' in '\n'+o for o in sources(name))
+    assert widgets.count() == made, f'{name} does not show all its widgets'
     took = [play(page, widgets.nth(i), f'{name[:2]}_{i}', shots) for i in range(widgets.count())]
     print(name, 'seconds from key to picture:', *(f'{o:.2f}' for o in took))
     assert not page.complaints, f'{name}: the console says {page.complaints[:3]}'
     closed(page)
 
 def test_refusal(browser, lab):
-    "A value that a function refuses puts its sentence in the picture's place, and the next good one brings the picture back"
+    "A value that a function refuses puts its sentence in the picture's place, and the next good one brings it back"
     page = opened(browser, lab, 'api/34_teaching_explore.ipynb')
     run_until(page, 'lines = Explorer(')
     widget = page.locator('.sota-explore').filter(has_text='slope')
@@ -277,7 +300,8 @@ def test_quiz(browser, lab):
 def test_exercise(browser, lab):
     "An exercise as it is found, answered wrongly, answered rightly"
     page = opened(browser, lab, '00_imagenette.ipynb')
-    for o in 'from sota_vision.data.folders import Split', 'from sota_vision.teaching.quiz import', 'def name_label(': run_cell(page, o)
+    for o in 'from sota_vision.data.folders import Split', 'from sota_vision.teaching.quiz import', 'def name_label(':
+        run_cell(page, o)
     solution = next(o for o in sources('solutions/00_imagenette.ipynb') if 'def name_label(' in o)
     for code,verdict in ((None, '…'), ("def name_label(path): return path.stem", '✗'), (solution, '✓')):
         if code: retype(page, 'def name_label(', code)
@@ -296,6 +320,7 @@ def test_playground(playground, browser, shots):
     page.screenshot(path=shots/'playground.png', full_page=True)
     took = [play(page, widgets.nth(i), f'play_{i:02}', shots) for i in range(widgets.count())]
     print('seconds from key to picture:', *(f'{o:.2f}' for o in took))
-    assert not page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count(), 'the playground shows an error'
+    errors = page.locator('[data-mime-type="application/vnd.jupyter.stderr"]')
+    assert not errors.count(), 'the playground shows an error'
     assert not page.complaints, f'the console says {page.complaints[:3]}'
     page.context.close()

@@ -20,7 +20,10 @@ def draw(folder, n, seed=0):
 
 def made(files, folder): return make_cache(files, presize, folder, bar=False)
 def names(folder): return sorted(o.name for o in folder.iterdir())
-def digest(cache): return hashlib.sha256(b''.join(np.ascontiguousarray(o).tobytes() for o in (cache.pixels, cache.shapes, cache.crop_offsets))).hexdigest()
+
+def digest(cache):
+    arrays = cache.pixels, cache.shapes, cache.crop_offsets
+    return hashlib.sha256(b''.join(np.ascontiguousarray(o).tobytes() for o in arrays)).hexdigest()
 
 def by_hand(files):
     "What a cache of `files` must hold, without any cache"
@@ -125,7 +128,8 @@ def test_added_and_removed_file(pictures, tmp_path):
     for files in more, pictures[1:]:
         cache = made(files, tmp_path/'caches')
         assert len(cache) == len(files) and content(cache) == by_hand(files)
-    assert len(names(tmp_path/'caches')) == 3 and first[0] in names(tmp_path/'caches')     # a list of its own is a cache of its own
+    # a list of its own is a cache of its own
+    assert len(names(tmp_path/'caches')) == 3 and first[0] in names(tmp_path/'caches')
 
 def test_leftovers(pictures, tmp_path):
     "What a killed process left goes after an hour, what may still be written stays"
@@ -154,8 +158,9 @@ def test_folder_like_a_pattern(tmp_path):
     made(files, tmp_path/'caches')
     assert len(names(tmp_path/'caches')) == 1
 
-@pytest.mark.parametrize('harm', [lambda o: (o/'table.npz').unlink(), lambda o: (o/'table.npz').write_bytes(b''), lambda o: (o/'pixels').write_bytes(b'abc')],
-                         ids=['no table', 'empty table', 'short pixels'])
+@pytest.mark.parametrize('harm', [
+    lambda o: (o/'table.npz').unlink(), lambda o: (o/'table.npz').write_bytes(b''),
+    lambda o: (o/'pixels').write_bytes(b'abc')], ids=['no table', 'empty table', 'short pixels'])
 def test_damaged_cache(harm, pictures, tmp_path):
     "It is made anew, and nobody has to know"
     good = digest(made(pictures, tmp_path/'caches'))
@@ -167,7 +172,8 @@ def test_damaged_cache(harm, pictures, tmp_path):
 
 def test_no_folder_to_write(pictures, tmp_path):
     (tmp_path/'file').write_text('mine')
-    with pytest.warns(UserWarning, match='cannot keep the decoded pictures') as said: cache = made(pictures, tmp_path/'file/caches')
+    with pytest.warns(UserWarning, match='cannot keep the decoded pictures') as said:
+        cache = made(pictures, tmp_path/'file/caches')
     assert len(said) == 1 and content(cache) == by_hand(pictures) and (tmp_path/'file').read_text() == 'mine'
 
 @pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() == 0, reason='root may write anywhere')

@@ -1,4 +1,4 @@
-"""Which callbacks may stand together: every pair trains with the right loss, or raises one sentence before the first batch
+"""Which callbacks may stand together: a pair trains with the right loss, or raises one sentence before any batch
 
 Two callbacks must not own one quantity. Mixing owns the batch and its loss, progressive resizing the size,
 mixed precision the precision. The others only watch, or change how the same numbers are computed."""
@@ -25,8 +25,10 @@ owns = {    # what each callback changes, None: nothing that a number shows
     resize: 'size', Autocast: 'precision', fastai_bf16: 'precision',
     DeferMetrics: None, ChannelsLast: None, DataWait: None}
 fastais = FastaiMixUp, FastaiCutMix, fastai_bf16, ChannelsLast
-pairs = [p for p in combinations_with_replacement(owns, 2) if not set(p) <= set(fastais)]   # fastai's own are fastai's to test
-together = [p for p in pairs if owns[p[0]] is None or owns[p[0]] != owns[p[1]] or p == (Autocast, Autocast)]  # bfloat16 within bfloat16
+# two of fastai's own are fastai's to test
+pairs = [p for p in combinations_with_replacement(owns, 2) if not set(p) <= set(fastais)]
+# bfloat16 within bfloat16 does no harm
+together = [p for p in pairs if owns[p[0]] is None or owns[p[0]] != owns[p[1]] or p == (Autocast, Autocast)]
 apart = [p for p in pairs if p not in together]
 def name(pair): return '+'.join(o.__name__ for o in pair)
 
@@ -40,7 +42,7 @@ class Resized(Callback):
     def before_batch(self): self.learn.xb = tuple(F.interpolate(x, size=self.dls.size) for x in self.xb)
 
 class RightLoss(Callback):
-    "Holds the loss of each batch against cross-entropy with blended one-hot targets, from the weights that the mixing callback states"
+    "Holds each batch's loss against cross-entropy with one-hot targets, blended by the weights of the mixing callback"
     order,run_valid = 5,False
     def before_fit(self): self.sizes,self.losses = [],[]
     def after_loss(self):
@@ -62,8 +64,10 @@ def trained(*makes):
     items = list(zip(torch.randn(24, 3, 12, 12), torch.randint(3, (24,))))
     dls = SizedLoaders(DataLoader(items, bs=8), DataLoader(items, bs=8), device=torch.device('cpu'))
     dls.size = 12
-    net = nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
-    learn = Learner(dls, net, loss_func=CrossEntropyLossFlat(), metrics=accuracy, cbs=[Resized(), RightLoss(), *(m() for m in makes)])
+    stem = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+    net = nn.Sequential(stem, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    cbs = [Resized(), RightLoss(), *(m() for m in makes)]
+    learn = Learner(dls, net, loss_func=CrossEntropyLossFlat(), metrics=accuracy, cbs=cbs)
     seed()
     with learn.no_bar(), learn.no_logging(): learn.fit(2, .1)
     return learn
@@ -77,7 +81,8 @@ def test_together(pair):
     alone = trained(*owners)
     rounding = .05 if 'precision' in [owns[o] for o in pair] else 1e-4
     assert learn.right_loss.losses == pytest.approx(alone.right_loss.losses, abs=rounding)
-    for got,want in zip(learn.recorder.values, alone.recorder.values): assert list(got)[:2] == pytest.approx(list(want)[:2], abs=rounding)
+    for got,want in zip(learn.recorder.values, alone.recorder.values):
+        assert list(got)[:2] == pytest.approx(list(want)[:2], abs=rounding)
     if not owners: assert learn.right_loss.losses == pytest.approx(trained().right_loss.losses, abs=rounding)
 
 @pytest.mark.parametrize('pair', apart, ids=name)
@@ -88,7 +93,9 @@ def test_apart(pair, order):
     says = str(e.value).splitlines()[-1]    # fastai puts a line above it: which callback, which event
     assert ':' in says and len(says) < 200 and not says.strip().endswith(':')
 
-@pytest.mark.parametrize('cb', [o for o,what in owns.items() if what is None and o not in fastais], ids=lambda o: o.__name__)
+watchers = [o for o,what in owns.items() if what is None and o not in fastais]
+
+@pytest.mark.parametrize('cb', watchers, ids=lambda o: o.__name__)
 def test_twice(cb):
     "A watcher that stands there twice changes nothing, nor in the next fit"
     learn = trained(cb, cb)

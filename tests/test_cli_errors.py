@@ -1,5 +1,5 @@
 "`sota_train` and a user's mistake: one sentence, exit code 2, no run written down"
-import json, os, subprocess, sys
+import json, os, shutil, subprocess, sys
 from pathlib import Path
 import pytest
 from PIL import Image
@@ -104,10 +104,9 @@ def test_recipe_with_a_byte_order_mark(tmp_path):
     assert json.loads((tmp_path/'out/run.json').read_text(encoding='utf-8'))['recipe']['arch'] == 'xresnet10'
 
 def test_exit_code(tmp_path):
-    code = 'from sota_vision.cli.train import sota_train; sota_train()'
-    cmd = [sys.executable, '-W', 'ignore', '-c', code, '--profile', 'tiny']
+    cmd = [shutil.which('sota_train', path=Path(sys.executable).parent), '--profile', 'tiny']
     cmd += ['--data', str(tmp_path/'nowhere'), '--out', str(tmp_path/'out')]
-    env = os.environ | {'PYTHONPATH': str(Path(__file__).resolve().parents[1])}
+    env = os.environ | dict(PYTHONPATH=str(Path(__file__).resolve().parents[1]), PYTHONWARNINGS='ignore')
     done = subprocess.run(cmd, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count('\n') == 1 and str(tmp_path/'nowhere') in done.stderr, done.stderr
     assert not list(tmp_path.iterdir())

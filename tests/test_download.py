@@ -95,7 +95,8 @@ def test_no_network(tmp_path, monkeypatch):
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))   # a port that is taken and where nobody listens
         url = f'http://127.0.0.1:{s.getsockname()[1]}/small.tgz'
-        with one_sentence(tmp_path, url, 'check the network', 'synthetic sample', 'SOTA_VISION_PROFILE=tiny', error=OSError): download(url, tmp_path)
+        advice = 'check the network', 'synthetic sample', 'SOTA_VISION_PROFILE=tiny'
+        with one_sentence(tmp_path, url, *advice, error=OSError): download(url, tmp_path)
 
 def test_404(server, tmp_path):
     with one_sentence(tmp_path, server.url, '404', 'synthetic sample', error=OSError): download(server.url, tmp_path)
@@ -109,7 +110,9 @@ def test_truncated(server, good, tmp_path, cut):
     server.files['small.tgz'] = good[:int(cut*len(good)) if isinstance(cut, float) else cut]
     with one_sentence(tmp_path, server.url, 'damaged', error=ValueError): download(server.url, tmp_path)
 
-@pytest.mark.parametrize('body', [page := b'<html>Please log in</html>', gzip.compress(page)], ids=['html', 'gzipped html'])
+page = b'<html>Please log in</html>'
+
+@pytest.mark.parametrize('body', [page, gzip.compress(page)], ids=['html', 'gzipped html'])
 def test_no_archive(server, tmp_path, body):
     server.files['small.tgz'] = body
     with one_sentence(tmp_path, server.url, 'damaged', error=ValueError): download(server.url, tmp_path)
@@ -120,10 +123,12 @@ def test_flipped_bytes(server, good, tmp_path):
     server.files['small.tgz'] = bytes(bad)
     with one_sentence(tmp_path, server.url, 'damaged', error=ValueError): download(server.url, tmp_path)
 
-@pytest.mark.parametrize('member', [('../evil', None), ('small/../../evil', None), ('small/link', '../../evil'), ('small/link', '/etc')])
+@pytest.mark.parametrize('member', [
+    ('../evil', None), ('small/../../evil', None), ('small/link', '../../evil'), ('small/link', '/etc')])
 def test_climbing(server, sample, tmp_path, member):
     server.files['small.tgz'] = packed(member, source=sample)
-    with one_sentence(tmp_path/'data', server.url, 'outside its folder', member[0], error=ValueError): download(server.url, tmp_path/'data')
+    with one_sentence(tmp_path/'data', server.url, 'outside its folder', member[0], error=ValueError):
+        download(server.url, tmp_path/'data')
     assert not list(tmp_path.rglob('evil'))
 
 def test_absolute(server, tmp_path):
@@ -134,7 +139,8 @@ def test_absolute(server, tmp_path):
 
 def test_other_folder(server, sample, tmp_path):
     server.files['other.tgz'] = packed(source=sample)
-    with one_sentence(tmp_path, 'no folder called other', error=ValueError): download(server.url.replace('small', 'other'), tmp_path)
+    with one_sentence(tmp_path, 'no folder called other', error=ValueError):
+        download(server.url.replace('small', 'other'), tmp_path)
 
 def test_old_python(server, good, tmp_path, monkeypatch):
     server.files['small.tgz'] = good
@@ -153,8 +159,9 @@ def test_full_while_downloading(server, good, tmp_path, monkeypatch):
     server.files['small.tgz'] = good
     monkeypatch.setattr(fetching, 'open', lambda *args: FullFile(), raising=False)
     check = len(good), hashlib.md5(good[:2**20]).hexdigest()
-    with one_sentence(tmp_path, f'the disk of {tmp_path} is full', f'{2*len(good):,} bytes', error=OSError): download(server.url, tmp_path, check)
-    with one_sentence(tmp_path, f'the disk of {tmp_path} is full; make room', error=OSError): download(server.url, tmp_path)
+    full = f'the disk of {tmp_path} is full'
+    with one_sentence(tmp_path, full, f'{2*len(good):,} bytes', error=OSError): download(server.url, tmp_path, check)
+    with one_sentence(tmp_path, f'{full}; make room', error=OSError): download(server.url, tmp_path)
 
 def test_full_while_unpacking(server, good, tmp_path, monkeypatch):
     server.files['small.tgz'] = good
@@ -165,7 +172,8 @@ def test_not_writable(server, good, tmp_path, monkeypatch):
     server.files['small.tgz'] = good
     def refuse(*args, **kw): raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     monkeypatch.setattr(fetching.tempfile, 'TemporaryDirectory', refuse)
-    with one_sentence(tmp_path, f'could not write to {tmp_path} ({os.strerror(errno.EACCES)})', 'FASTAI_HOME', error=OSError): download(server.url, tmp_path)
+    why = f'could not write to {tmp_path} ({os.strerror(errno.EACCES)})'
+    with one_sentence(tmp_path, why, 'FASTAI_HOME', error=OSError): download(server.url, tmp_path)
 
 def test_below_a_file(server, tmp_path):
     (tmp_path/'file').touch()
@@ -222,7 +230,8 @@ def test_large_enough_for_the_recipe(home, sample, tmp_path, monkeypatch, capsys
     with pytest.raises(OSError, match='asked for .*imagenette2-320.tgz'): data_path(prof='cpu', presize=224)
     monkeypatch.setenv('SOTA_VISION_PROFILE', 'cpu')
     with pytest.raises(OSError, match='asked for .*imagenette2-320.tgz'): get_dls(4, 224)
-    for command,args in (sota_train, ['--recipe', 'board-192-5', '--out', str(tmp_path/'out')]), (sota_bench, ['--size', '224']):
+    training = ['--recipe', 'board-192-5', '--out', str(tmp_path/'out')]
+    for command,args in (sota_train, training), (sota_bench, ['--size', '224']):
         with pytest.raises(SystemExit): command([*args, '--profile', 'cpu'])
         assert 'asked for' in (err := capsys.readouterr().err) and 'imagenette2-320.tgz' in err
     assert not (tmp_path/'out').exists()

@@ -1,6 +1,5 @@
 "`sota_lessons`: copies that hold together, nothing of the reader's lost, one sentence for a mistake"
-import json, re, subprocess, sys
-from pathlib import Path
+import json, re, subprocess
 import pytest
 from sota_vision.cli.lessons import copy_lessons, series_files, series_folder, sota_lessons
 
@@ -108,9 +107,3 @@ def test_ends_as_jupyterlab_does(tmp_path, jupyterlab):
     jupyterlab(3)
     with pytest.raises(SystemExit) as e: sota_lessons([str(tmp_path)])
     assert e.value.code == 3
-
-@pytest.mark.parametrize('module', ['cli.core', 'cli.lessons', 'cli.series', 'cli.train', 'cli.bench', 'cli.evidence'])
-def test_starts_quickly(module):
-    "A command that is asked for --help must not wait for torch"
-    code = f"import sys, sota_vision.{module}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, '-c', code], cwd=Path(__file__).parents[1]).returncode == 0

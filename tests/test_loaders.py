@@ -1,8 +1,9 @@
 "What fastai's interface promises, kept by its own loaders and by those from the image cache alike"
 import numpy as np
 import pytest, torch
-from fastai.vision.all import (ClassificationInterpretation, Normalize, PILImage, Resize, ResizeMethod, ToTensor, TensorImage,
-    Transform, load_learner)
+from fastai.vision.all import (
+    ClassificationInterpretation, Normalize, PILImage, Resize, ResizeMethod, TensorImage, ToTensor, Transform,
+    load_learner)
 from PIL import Image
 from sota_vision.baseline import make_learner, set_seed
 from sota_vision.data.folders import scan
@@ -40,7 +41,9 @@ def own(tmp_path):
     for part in ('train', 'val'):
         for c in 'ab':
             (tmp_path/'own'/part/c).mkdir(parents=True)
-            for i in range(6): Image.fromarray(rng.integers(0, 256, (40, 60, 3), np.uint8)).save(tmp_path/'own'/part/c/f'{i}.png')
+            for i in range(6):
+                noise = rng.integers(0, 256, (40, 60, 3), np.uint8)
+                Image.fromarray(noise).save(tmp_path/'own'/part/c/f'{i}.png')
     return tmp_path/'own'
 
 def quiet(learn, f):
@@ -80,11 +83,13 @@ def test_without_normalization(loaders, some):
         assert 0 <= x.min() and x.max() <= 1
 
 def test_classes_in_the_order_asked_for(loaders, some):
-    for kind in kinds: assert list(loaders(kind, 4, 32, some, presize=40, classes=['parachute', 'church']).vocab) == ['parachute', 'church']
+    asked = ['parachute', 'church']
+    for kind in kinds: assert list(loaders(kind, 4, 32, some, presize=40, classes=asked).vocab) == asked
 
 @pytest.mark.parametrize('kw, words', [
-    (dict(bs=0), 'bs=0'), (dict(size=0), 'size=0'), (dict(presize=16), 'presize=16 is below size=32'), (dict(min_scale=0), 'min_scale=0'),
-    (dict(bs=10**6), 'take a smaller batch'), (dict(classes=['church']), 'two or more'), (dict(classes=['church', 'unicorn']), "'unicorn'")])
+    (dict(bs=0), 'bs=0'), (dict(bs=10**6), 'take a smaller batch'),
+    (dict(size=0), 'size=0'), (dict(presize=16), 'presize=16 is below size=32'), (dict(min_scale=0), 'min_scale=0'),
+    (dict(classes=['church']), 'two or more'), (dict(classes=['church', 'unicorn']), "'unicorn'")])
 @pytest.mark.parametrize('kind', kinds)
 def test_mistakes(kind, kw, words, loaders, some):
     args = dict(bs=8, size=32, presize=40) | kw
@@ -125,16 +130,17 @@ def test_predict(given, both):
 
 def test_predict_after_the_file_was_replaced(own, loaders):
     for kind in kinds:
-        learn,file = make_learner(loaders(kind, 4, 32, own, presize=40), 'xresnet10'), own/'val/a/0.png'
-        Image.new('RGB', (40, 40), 'white').save(file)
-        alike(quiet(learn, lambda: learn.predict(file))[2], quiet(learn, lambda: learn.predict(Image.new('RGB', (40, 40), 'white')))[2])
+        learn = make_learner(loaders(kind, 4, 32, own, presize=40), 'xresnet10')
+        file,white = own/'val/a/0.png', Image.new('RGB', (40, 40), 'white')
+        white.save(file)
+        alike(quiet(learn, lambda: learn.predict(file))[2], quiet(learn, lambda: learn.predict(white))[2])
 
 def test_new_item_transforms_are_used(own, loaders):
     ramp = np.tile(np.linspace(0, 255, 120), (40, 1)).astype(np.uint8)
     for f in own.rglob('*.png'): Image.fromarray(ramp).convert('RGB').save(f)
     for kind in kinds:
-        dl = loaders(kind, 4, 32, own, presize=32, stats=None).valid.new(after_item=[Resize(32, ResizeMethod.Squish), ToTensor()])
-        x = dl.one_batch()[0]
+        dls = loaders(kind, 4, 32, own, presize=32, stats=None)
+        x = dls.valid.new(after_item=[Resize(32, ResizeMethod.Squish), ToTensor()]).one_batch()[0]
         assert x.min() < .05 and x.max() > .95     # a crop of the middle would have lost both ends
 
 class Halved(Transform):
@@ -208,7 +214,8 @@ def test_finds_a_rate_and_shows_results(dls):
 def pickled_arrays(file):
     "Elements of the largest uint8 tensor or array in a pickle, read without running it"
     import zipfile
-    with zipfile.ZipFile(file) as z: return max((o.file_size for o in z.infolist() if '/data/' in o.filename), default=0)
+    with zipfile.ZipFile(file) as z: sizes = [o.file_size for o in z.infolist() if '/data/' in o.filename]
+    return max(sizes, default=0)
 
 def test_export_leaves_the_pictures_behind(dls, tmp_path):
     "A model that is given away holds weights, labels and transforms, no photo and no name of one"
@@ -216,7 +223,8 @@ def test_export_leaves_the_pictures_behind(dls, tmp_path):
     learn.export('net.pkl')
     weights = sum(p.numel()*p.element_size() for p in learn.model.state_dict().values())
     assert (tmp_path/'net.pkl').stat().st_size < weights + 200_000
-    assert pickled_arrays(tmp_path/'net.pkl') <= max(p.numel()*p.element_size() for p in learn.model.state_dict().values())
+    largest = max(p.numel()*p.element_size() for p in learn.model.state_dict().values())
+    assert pickled_arrays(tmp_path/'net.pkl') <= largest
     data = (tmp_path/'net.pkl').read_bytes()
     assert not any(f.name.encode() in data for f in dls.train_ds.items)
     loaded = load_learner(tmp_path/'net.pkl')

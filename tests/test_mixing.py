@@ -1,4 +1,4 @@
-"CutMix, ResizeMix and manifold mixup: the fraction they claim is the fraction they keep, and nothing is left in the net"
+"CutMix, ResizeMix, manifold mixup: the fraction they claim is the fraction they keep, and nothing is left in the net"
 import math, pickle
 import pytest, torch
 import torch.nn.functional as F
@@ -6,7 +6,8 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 from fastai.basics import Callback, CancelBatchException, DataLoader, DataLoaders, Learner
 from fastai.losses import CrossEntropyLossFlat, LabelSmoothingCrossEntropy
-from sota_vision.mixing import CutMix, ManifoldMixup, ResizeMix, cutmix, mix_at_layer, rand_bbox, rand_inner_bbox, resizemix
+from sota_vision.mixing import CutMix, ManifoldMixup, ResizeMix
+from sota_vision.mixing import cutmix, mix_at_layer, rand_bbox, rand_inner_bbox, resizemix
 from sota_vision.mixup import blend
 
 few = settings(max_examples=25, deadline=None)
@@ -33,7 +34,8 @@ def test_the_box_lies_inside(h, w, lam, seed):
     assert bh <= h*math.sqrt(1-lam) + 0.5 and bw <= w*math.sqrt(1-lam) + 0.5
 
 @few
-@given(st.integers(2, 40), st.integers(2, 40), st.floats(0.01, 1), st.integers(0, 2**31-1), st.sampled_from([cutmix, resizemix]))
+@given(st.integers(2, 40), st.integers(2, 40), st.floats(0.01, 1), st.integers(0, 2**31-1),
+       st.sampled_from([cutmix, resizemix]))
 def test_lambda_is_the_area(h, w, scale, seed, how):
     torch.manual_seed(seed)
     x = torch.stack([torch.zeros(1, h, w), torch.ones(1, h, w)])
@@ -53,7 +55,8 @@ def test_linear_nets_mix_anywhere(seed, n, lam):
         assert torch.allclose(inside, net(blend(x, lam, perm)), atol=1e-5)
         assert not layer._forward_hooks
 
-losses = [CrossEntropyLossFlat(), LabelSmoothingCrossEntropy(), nn.CrossEntropyLoss(weight=torch.tensor([1.,2,3])), F.cross_entropy]
+losses = [CrossEntropyLossFlat(), LabelSmoothingCrossEntropy(),
+          nn.CrossEntropyLoss(weight=torch.tensor([1.,2,3])), F.cross_entropy]
 
 @every
 @pytest.mark.parametrize('loss', losses)
@@ -67,8 +70,8 @@ def test_batch_of_one(make): assert fit(learner(make(), n=4, bs=3)).recorder.los
 
 @every
 def test_soft_targets_and_numbers(make):
-    assert fit(learner(make(), y=torch.rand(7,3).softmax(1), loss_func=nn.CrossEntropyLoss())).recorder.losses[-1].isfinite()
-    assert fit(learner(make(), y=torch.randn(7,3), loss_func=nn.MSELoss())).recorder.losses[-1].isfinite()
+    for y,loss in (torch.rand(7,3).softmax(1), nn.CrossEntropyLoss()), (torch.randn(7,3), nn.MSELoss()):
+        assert fit(learner(make(), y=y, loss_func=loss)).recorder.losses[-1].isfinite()
 
 @every
 def test_pickles(make):

@@ -72,7 +72,9 @@ def per_batch(): return Mixup(how='paper', per_item=False)
 every = [Mixup, per_batch]
 
 @pytest.mark.parametrize('make', every)
-@pytest.mark.parametrize('loss', [CrossEntropyLossFlat(), LabelSmoothingCrossEntropy(), nn.CrossEntropyLoss(weight=torch.tensor([1.,2,3])), F.cross_entropy])
+@pytest.mark.parametrize('loss', [
+    CrossEntropyLossFlat(), LabelSmoothingCrossEntropy(),
+    nn.CrossEntropyLoss(weight=torch.tensor([1.,2,3])), F.cross_entropy])
 def test_every_callback_with_every_loss(make, loss):
     learn = fit(learner(make(), loss_func=loss))
     assert learn.loss_func is loss and getattr(loss, 'reduction', 'mean') == 'mean'
@@ -154,7 +156,8 @@ def test_equals_fastai():
 def test_validation_is_plain():
     learn = fit(learner(Mixup()), lr=0.)
     x,y = zip(*learn.dls.valid.dataset)
-    assert learn.recorder.values[-1][1] == pytest.approx(F.cross_entropy(learn.model(torch.stack(x)), torch.stack(y)).item(), abs=1e-5)
+    unmixed = F.cross_entropy(learn.model(torch.stack(x)), torch.stack(y)).item()
+    assert learn.recorder.values[-1][1] == pytest.approx(unmixed, abs=1e-5)
 
 class HeavierFirst(Callback):
     "The label that stays in `yb` has the larger weight"
@@ -171,13 +174,15 @@ def test_wrong_alpha(alpha):
 def test_wrong_values():
     with pytest.raises(ValueError, match="choose 'paper' or 'fastai'"): Mixup(how='gamma')
     with pytest.raises(ValueError, match='one-hot'): blend(torch.arange(4), .3, torch.arange(4))
-    with pytest.raises(ValueError, match='4 items need as many partners and weights'): blend(torch.rand(4), torch.rand(2), torch.arange(4))
+    with pytest.raises(ValueError, match='4 items need as many partners and weights'):
+        blend(torch.rand(4), torch.rand(2), torch.arange(4))
 
 @pytest.mark.parametrize('alpha', [1e-6, 5e-3, .4, 4])
 def test_moments_of_beta(alpha):
     torch.manual_seed(0)
     lam = sample_lambda(100_000, alpha, 'paper')
-    assert lam.mean().item() == pytest.approx(.5, abs=.01) and lam.var().item() == pytest.approx(1/(4*(2*alpha+1)), abs=.01)
+    assert lam.mean().item() == pytest.approx(.5, abs=.01)
+    assert lam.var().item() == pytest.approx(1/(4*(2*alpha+1)), abs=.01)
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 @pytest.mark.parametrize('make', every)

@@ -7,9 +7,11 @@ from sota_vision.normalization import NormalizeLayer
 cuts = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 
 @settings(max_examples=60, deadline=None)
-@given(cuts=cuts, channels=st.integers(1, 4), side=st.integers(1, 7), offset=st.sampled_from([0, -3, 1e3, 1e6]), seed=st.integers(0, 999))
+@given(cuts=cuts, channels=st.integers(1, 4), side=st.integers(1, 7),
+       offset=st.sampled_from([0, -3, 1e3, 1e6]), seed=st.integers(0, 999))
 def test_exact(cuts, channels, side, offset, seed):
-    x = torch.randn(sum(cuts), channels, side, side+1, generator=torch.Generator().manual_seed(seed), dtype=torch.double) + offset
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.randn(sum(cuts), channels, side, side+1, generator=rng, dtype=torch.double) + offset
     mean,std = channel_stats(x.split(cuts))
     assert torch.allclose(torch.tensor(mean).double(), x.mean((0,2,3)).float().double(), rtol=1e-6)
     assert torch.allclose(torch.tensor(std), x.std((0,2,3), correction=0).float(), rtol=1e-5, atol=1e-8)

@@ -6,7 +6,8 @@ from sota_vision.train import fit
 
 def test_train_on_photos(photos, tmp_path):
     some = scan(photos).some(1000)
-    fit(recipe('baseline', 'cpu', arch='xresnet10', epochs=4, bs=32, tta=2), some, bar=False, caches=tmp_path).save(tmp_path/'out')
+    short = recipe('baseline', 'cpu', arch='xresnet10', epochs=4, bs=32, tta=2)
+    fit(short, some, bar=False, caches=tmp_path).save(tmp_path/'out')
     run = json.loads((tmp_path/'out/run.json').read_text(encoding='utf-8'))
     assert run['dataset']['train'] == run['dataset']['valid'] == 1000
     assert len(run['epochs']) == 4 and run['epochs'][-1]['accuracy'] == run['accuracy']

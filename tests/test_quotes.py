@@ -38,7 +38,8 @@ def test_a_stale_number_is_noticed():
     assert wrong != right and renewed(wrong) == right
 
 def test_two_quotations_in_a_paragraph_stay_apart():
-    text = 'One ([tta-gain, drawings: ?](15_evidence.ipynb)) and [two](07_tta.ipynb), [tta-max, drawings: ?](15_evidence.ipynb).'
+    text = ('One ([tta-gain, drawings: ?](15_evidence.ipynb)) and [two](07_tta.ipynb), '
+            '[tta-max, drawings: ?](15_evidence.ipynb).')
     assert len(found(renewed(text))) == 2 and ' and [two](07_tta.ipynb), ' in renewed(text)
 
 shown = {'01_baseline': ('finder', 'epochs', 'depth'), '02_transfer': ('progressive-transfer',),

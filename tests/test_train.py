@@ -39,8 +39,8 @@ def test_one_scan_and_each_picture_once(split, base, tmp_path, monkeypatch):
 
 def test_the_record_is_complete(base):
     run = json.loads(json.dumps(fit(small, base, seed=1, bar=False).run, allow_nan=False))
-    assert {'recipe', 'seed', 'accuracy', 'loss', 'epochs', 'seconds', 'images_s', 'data_wait', 'tta_accuracy', 'dataset', 'device',
-            'versions', 'commit', 'date'} <= run.keys()
+    assert {'recipe', 'seed', 'accuracy', 'loss', 'epochs', 'seconds', 'images_s', 'data_wait', 'tta_accuracy',
+            'dataset', 'device', 'versions', 'commit', 'date'} <= run.keys()
     assert Recipe(**run['recipe']) == small and run['dataset']['train'] == len(base.train)
 
 def test_same_seed_same_net(base):
@@ -67,7 +67,8 @@ def test_tiny_pictures(size, base):
     "Two pixels are few, and no reason to fall over"
     assert 0 <= fit(Recipe(arch='xresnet10', size=size, presize=8, epochs=1, bs=16), base, bar=False).accuracy <= 1
 
-@pytest.mark.parametrize('wrong', [dict(size=1, presize=8), dict(bs=1), dict(bs=True), dict(size=64.0), dict(lr=float('nan'))])
+@pytest.mark.parametrize('wrong', [
+    dict(size=1, presize=8), dict(bs=1), dict(bs=True), dict(size=64.0), dict(lr=float('nan'))])
 def test_values_that_cannot_be(wrong):
     with pytest.raises(ValueError, match=f'{next(iter(wrong))}='): Recipe(**wrong)
 
@@ -95,9 +96,11 @@ def test_pixels_that_need_care(tmp_path):
             (tmp_path/part/c).mkdir(parents=True)
             for i,mode in enumerate(('I;16', 'RGBA', 'P', 'L', 'CMYK', 'LA')):
                 grey = rng.integers(0, 255, (20, 30), dtype=np.uint8)
-                im = Image.fromarray(grey.astype(np.uint16)*257) if mode == 'I;16' else Image.fromarray(grey).convert('RGB').convert(mode)
+                if mode == 'I;16': im = Image.fromarray(grey.astype(np.uint16)*257)
+                else: im = Image.fromarray(grey).convert('RGB').convert(mode)
                 im.save(tmp_path/part/c/f'{i}.{"tif" if mode == "CMYK" else "png"}')
-    assert fit(Recipe(arch='xresnet10', size=16, presize=16, epochs=1, bs=4), tmp_path, bar=False).run['dataset']['train'] == 12
+    short = Recipe(arch='xresnet10', size=16, presize=16, epochs=1, bs=4)
+    assert fit(short, tmp_path, bar=False).run['dataset']['train'] == 12
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
 def test_same_net_twice_on_the_card(base, tmp_path):

@@ -4,7 +4,8 @@ from torch import nn
 from sota_vision.baseline import make_net
 from sota_vision.transfer import new_head, splitter
 
-families = pytest.mark.parametrize('arch', ['xresnet10', 'xresnet14', 'xresnet18', 'xresnet18_deeper', 'xse_resnet18', 'xresnext18'])
+families = pytest.mark.parametrize('arch', [
+    'xresnet10', 'xresnet14', 'xresnet18', 'xresnet18_deeper', 'xse_resnet18', 'xresnext18'])
 
 @families
 def test_groups_hold_every_parameter_once(arch):

@@ -2,11 +2,12 @@
 import ast, inspect, json, os, re, runpy, shutil, subprocess, sys
 from concurrent.futures import ProcessPoolExecutor
 from configparser import ConfigParser
+from fnmatch import fnmatch
 from graphlib import TopologicalSorter
 from importlib import import_module
 from importlib.metadata import packages_distributions, requires
 from multiprocessing import get_context
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 import pytest
 from fastcore.docments import docments
 
@@ -118,7 +119,8 @@ def outputs(name): return [o for cell in cells(name) for o in cell['outputs']]
 def words(output):
     "What `output` says: its text, without the bytes of pictures"
     data = {k: v for k,v in output.get('data', {}).items() if not k.startswith('image/')}
-    return re.sub(r'data:image/[^"]+', '', '\n'.join(map(str, (output.get('text', ''), output.get('traceback', ''), data))))   # base64 may spell anything
+    text = '\n'.join(map(str, (output.get('text', ''), output.get('traceback', ''), data)))
+    return re.sub(r'data:image/[^"]+', '', text)    # base64 may spell anything
 
 @each_notebook
 def test_no_error(name):
@@ -167,8 +169,9 @@ def test_no_module_twice():
     assert not twice, f'more than one notebook exports {twice}'
 
 def is_export(cell): return re.search(r'^#\|\s*exporti?\b', source(cell), re.M)
-def imports_only(cell): return all(re.match(r'from |import |    ', o) for o in code_lines(cell)) and 'def ' not in source(cell)
 def code_lines(cell): return [o for o in source(cell).splitlines() if o.strip() and not o.startswith('#|')]
+def imports_only(cell):
+    return all(re.match(r'from |import |    ', o) for o in code_lines(cell)) and 'def ' not in source(cell)
 
 @each_lesson
 def test_a_lesson_teaches(name):
@@ -201,6 +204,22 @@ def test_links(name):
 
 # Map of the files
 
+@pytest.fixture(scope='session')
+def committed():
+    "Every file that git has or would take, as seen from the root"
+    listing = ['git', 'ls-files', '-coz', '--exclude-standard']
+    git = shutil.which('git') and subprocess.run(listing, cwd=root, capture_output=True)
+    if not git or git.returncode: pytest.skip('not a git checkout')
+    return [o for o in git.stdout.decode().split('\0') if (root/o).is_file()]
+
+def test_map_covers_every_file(committed):
+    "Each file stands in the map of CONTRIBUTING.md, alone or with others of its folder as `folder/*.ending`"
+    text = (root/'CONTRIBUTING.md').read_text(encoding='utf-8').partition('## Map of the files')[2]
+    named = [PurePosixPath(o) for o in re.findall(r'`([^`\s]+)`', text)]
+    here = [PurePosixPath(o) for o in committed if not o.endswith(('__init__.py', 'CONTRIBUTING.md'))]
+    lost = [str(o) for o in here if not any(o.parent == n.parent and fnmatch(o.name, n.name) for n in named)]
+    assert not lost, f'the map in CONTRIBUTING.md lacks {lost}'
+
 def test_map_names_every_file_that_is_there():
     "CONTRIBUTING.md names every notebook beside its module, and no file that is not there"
     text = (root/'CONTRIBUTING.md').read_text(encoding='utf-8')
@@ -215,11 +234,8 @@ def test_map_names_every_file_that_is_there():
 
 # Size
 
-def test_size():
-    listing = ['git', 'ls-files', '-coz', '--exclude-standard']
-    git = shutil.which('git') and subprocess.run(listing, cwd=root, capture_output=True)
-    if not git or git.returncode: pytest.skip('not a git checkout')
-    sizes = {o: (root/o).stat().st_size for o in git.stdout.decode().split('\0') if (root/o).is_file()}
+def test_size(committed):
+    sizes = {o: (root/o).stat().st_size for o in committed}
     large = [o for o,n in sizes.items() if n > 5_000_000]
     assert not large, f'over 5 MB: {large}'
     assert sum(sizes.values()) < 40_000_000, 'the tree holds more than 40 MB'

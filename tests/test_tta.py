@@ -1,10 +1,12 @@
-"Test time augmentation: equal to `learn.tta` where both see the same views, one decode per picture, nothing left changed"
+"Test time augmentation: equal to `learn.tta` where both see the same views, a decode per picture, nothing left changed"
 import pickle, random, warnings
 from collections import Counter
 import numpy as np, pytest, torch
 import fastai.vision.core
-from fastai.vision.all import (Flatten, ImageDataLoaders, IntToFloatTensor, Learner, Normalize, PILImage, ProgressCallback, RandTransform,
-    Resize, TensorImage, TfmdDL, Datasets, Transform, aug_transforms, first, imagenet_stats, load_learner, nn, noop, plt, set_seed)
+from fastai.vision.all import (
+    Datasets, Flatten, ImageDataLoaders, IntToFloatTensor, Learner, Normalize, PILImage, ProgressCallback,
+    RandTransform, Resize, TensorImage, TfmdDL, Transform, aug_transforms, first, imagenet_stats, load_learner,
+    nn, noop, plt, set_seed)
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
@@ -46,7 +48,8 @@ def rectangles(folder, item_tfms=None, batch_tfms=None, **kwargs):
 @pytest.fixture(scope='module')
 def net():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), Flatten(), nn.Dropout(), nn.Linear(32, 2))
+    body = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()
+    return nn.Sequential(*body, nn.AdaptiveAvgPool2d(2), Flatten(), nn.Dropout(), nn.Linear(32, 2))
 
 @pytest.fixture
 def learn(folder, net): return Learner(rectangles(folder), net, loss_func=SoftmaxLoss()).remove_cb(ProgressCallback)
@@ -57,7 +60,8 @@ def same(folder, net):
     return Learner(dls, net, loss_func=SoftmaxLoss()).remove_cb(ProgressCallback)
 
 @pytest.mark.parametrize('n', [1, 4])
-@pytest.mark.parametrize('theirs,ours', [({}, {}), (dict(beta=.6), dict(beta=.6)), (dict(use_max=True), dict(reduce='max'))])
+@pytest.mark.parametrize('theirs,ours', [
+    ({}, {}), (dict(beta=.6), dict(beta=.6)), (dict(use_max=True), dict(reduce='max'))])
 def test_equals_fastai(folder, net, n, theirs, ours):
     want,targs = same(folder, net).tta(n=n, **theirs)
     got,got_targs = tta(same(folder, net), n=n, **ours)
@@ -73,8 +77,9 @@ def test_beta_none(folder, net):
 def test_usual_weights(learn, views):
     "Where no view is random every view weighs the same; whoever names a weight gets it, `None` included"
     probs,_ = view_preds(learn, views=views)
-    for ours,want in (({}, reduce_views(probs, 'mean')), (dict(beta=.6), reduce_views(probs, 'weighted', .6)), (dict(beta=None), reduce_views(probs, 'weighted', None))):
-        torch.testing.assert_close(tta(learn, views=views, **ours)[0], want)
+    torch.testing.assert_close(tta(learn, views=views)[0], reduce_views(probs, 'mean'))
+    for beta in .6, None:
+        torch.testing.assert_close(tta(learn, views=views, beta=beta)[0], reduce_views(probs, 'weighted', beta))
 
 def test_views_differ(folder, net):
     probs,_ = view_preds(same(folder, net), n=3)
@@ -82,7 +87,9 @@ def test_views_differ(folder, net):
 
 def test_plain_is_validation(learn):
     want,_ = learn.get_preds()
-    for kind in view_kinds: torch.testing.assert_close(view_preds(learn, views=kind)[0][0], torch.Tensor(want), atol=1e-5, rtol=0)
+    for kind in view_kinds:
+        probs,_ = view_preds(learn, views=kind)
+        torch.testing.assert_close(probs[0], torch.Tensor(want), atol=1e-5, rtol=0)
 
 def test_training_pictures(learn):
     "In their own order, cropped as in validation, and the dataset back in its training mode"
@@ -140,7 +147,8 @@ def test_scales(learn, folder, net):
     bare = rectangles(folder, batch_tfms=[IntToFloatTensor()])
     xs,_ = next(view_batches(bare.valid, views='scales', scales=(.5, 1.5)))
     assert [x.shape[-1] for x in xs] == [32, 16, 48]
-    assert torch.equal(next(view_batches(learn.dls.valid, views='scales'))[0][0], next(view_batches(learn.dls.valid, views='flip'))[0][0])
+    scaled,flipped = (next(view_batches(learn.dls.valid, views=o))[0] for o in ('scales', 'flip'))
+    assert torch.equal(scaled[0], flipped[0])
 
 def test_batch_not_changed_in_place(net):
     "Pictures that are floats already: `IntToFloatTensor` divides them in place, once per view"
@@ -165,7 +173,8 @@ def test_left_as_found(learn, views, interrupt):
         hook.remove()
     else: tta(learn, views=views, seed=1, ds_idx=0)
     assert [m.training for m in learn.model.modules()] == modes
-    assert list(learn.cbs) == cbs and learn.dls.train_ds.split_idx == 0 and learn.dls.valid.after_batch.split_idx is None
+    assert list(learn.cbs) == cbs
+    assert learn.dls.train_ds.split_idx == 0 and learn.dls.valid.after_batch.split_idx is None
     assert str([vars(t) for t in learn.dls.valid.after_batch.fs]) == tfms
     assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == state
 
@@ -196,8 +205,9 @@ def test_figure(learn):
         assert len(fig.axes) == n+1 if views != 'random' else len(fig.axes) == 6
         plt.close(fig)
 
-@given(arrays(np.float32, st.tuples(st.integers(2, 6), st.integers(1, 4), st.integers(2, 5)), elements=st.floats(0, 1, width=32)),
-       st.floats(0, 1))
+shapes = st.tuples(st.integers(2, 6), st.integers(1, 4), st.integers(2, 5))     # views, pictures, classes
+
+@given(arrays(np.float32, shapes, elements=st.floats(0, 1, width=32)), st.floats(0, 1))
 @settings(max_examples=50, deadline=None)
 def test_reduce_views(p, beta):
     p = torch.from_numpy(p)
@@ -207,15 +217,18 @@ def test_reduce_views(p, beta):
     torch.testing.assert_close(reduce_views(p, 'max'), torch.maximum(p[0], p[1:].amax(0)))
     assert (reduce_views(p, 'max') >= reduce_views(p, beta=beta) - 1e-5).all()
 
-@pytest.mark.parametrize('wrong,says', [(dict(n=0), 'n=0'), (dict(n=2.5), 'n=2.5'), (dict(views='up'), "unknown views 'up'"),
+@pytest.mark.parametrize('wrong,says', [
+    (dict(n=0), 'n=0'), (dict(n=2.5), 'n=2.5'), (dict(views='up'), "unknown views 'up'"),
     (dict(reduce='vote'), "unknown reduce 'vote'"), (dict(beta=-.1), 'beta=-0.1'), (dict(beta=1.1), 'beta=1.1'),
-    (dict(views='corners', crop=0), 'crop=0'), (dict(views='scales', scales=(1, 0)), 'scales=(1, 0)'), (dict(dl=[]), 'not a fastai loader')])
+    (dict(views='corners', crop=0), 'crop=0'), (dict(views='scales', scales=(1, 0)), 'scales=(1, 0)'),
+    (dict(dl=[]), 'not a fastai loader')])
 def test_wrong_values(learn, wrong, says):
     with pytest.raises(ValueError) as e: tta(learn, **wrong)
     assert says in str(e.value) and '\n' not in str(e.value)
 
 def test_nothing_to_see(learn):
-    with pytest.raises(ValueError, match='holds no pictures'): tta(Learner(learn.dls.new_empty(), learn.model, loss_func=SoftmaxLoss()))
+    empty = Learner(learn.dls.new_empty(), learn.model, loss_func=SoftmaxLoss())
+    with pytest.raises(ValueError, match='holds no pictures'): tta(empty)
     with pytest.raises(ValueError, match='pass dl'): tta(learn.model)
 
 
@@ -236,7 +249,7 @@ def pictures(size):
     return TfmdDL(Datasets([torch.randn(3, size, size)], tfms=[[noop]]), bs=1, num_workers=0)
 
 def same_answers(net, size):
-    "A picture of noise through `view_preds` and through the net itself: the difference, in standard deviations of its logits"
+    "A picture of noise through `view_preds` and through the net: the difference, in standard deviations of its logits"
     dl = pictures(size)
     probs,_ = view_preds(net, views='flip', dl=dl, act=noop)
     x, = first(dl)
@@ -270,11 +283,16 @@ def norm(**kwargs): return nn.BatchNorm2d(3, **kwargs)
 def old_spectral(m): return nn.utils.spectral_norm(m)
 
 unsafe = dict(
-    standardized_conv=lambda: nn.Sequential(StandardizedConv(3, 3, 3), norm()), norm_with_activation=lambda: nn.Sequential(conv(), NormAct(3)),
-    no_statistics=lambda: nn.Sequential(conv(), norm(track_running_stats=False)), weight_norm=lambda: nn.Sequential(weight_norm(conv()), norm()),
-    spectral_norm=lambda: nn.Sequential(spectral_norm(conv()), norm()), old_spectral_norm=lambda: nn.Sequential(old_spectral(conv()), norm()),
-    hook_on_conv=lambda: nn.Sequential(hooked(conv()), norm()), hook_on_norm=lambda: nn.Sequential(conv(), hooked(norm())),
-    forward_of_its_own=lambda: nn.Sequential(own_forward(conv()), norm()), sequential_subclass=lambda: Added(conv(), norm()),
+    standardized_conv=lambda: nn.Sequential(StandardizedConv(3, 3, 3), norm()),
+    norm_with_activation=lambda: nn.Sequential(conv(), NormAct(3)),
+    no_statistics=lambda: nn.Sequential(conv(), norm(track_running_stats=False)),
+    weight_norm=lambda: nn.Sequential(weight_norm(conv()), norm()),
+    spectral_norm=lambda: nn.Sequential(spectral_norm(conv()), norm()),
+    old_spectral_norm=lambda: nn.Sequential(old_spectral(conv()), norm()),
+    hook_on_conv=lambda: nn.Sequential(hooked(conv()), norm()),
+    hook_on_norm=lambda: nn.Sequential(conv(), hooked(norm())),
+    forward_of_its_own=lambda: nn.Sequential(own_forward(conv()), norm()),
+    sequential_subclass=lambda: Added(conv(), norm()),
     called_in_another_order=lambda: Crossed(conv(), norm()))
 
 @pytest.mark.parametrize('name', unsafe)
@@ -286,7 +304,8 @@ def test_not_folded(name):
 
 def test_folded():
     torch.manual_seed(0)
-    net = with_stats(nn.Sequential(conv(), norm(), nn.ReLU(), nn.Sequential(conv(), norm(affine=False)), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    inner = nn.Sequential(conv(), norm(affine=False))
+    net = with_stats(nn.Sequential(conv(), norm(), nn.ReLU(), inner, nn.AdaptiveAvgPool2d(1), nn.Flatten()))
     fused = fuse_bn(net, torch.randn(2, 3, 8, 8))
     assert norms(net) == 2 and norms(fused) == 0
     assert same_answers(net, 8) < 1e-4
@@ -295,23 +314,26 @@ def test_a_shared_convolution():
     "One convolution before two norms: each fold gets a copy of its own"
     torch.manual_seed(0)
     shared = conv()
-    net = with_stats(nn.Sequential(nn.Sequential(shared, norm()), nn.Sequential(shared, norm()), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    twice = nn.Sequential(shared, norm()), nn.Sequential(shared, norm())
+    net = with_stats(nn.Sequential(*twice, nn.AdaptiveAvgPool2d(1), nn.Flatten()))
     assert norms(fuse_bn(net, torch.randn(2, 3, 8, 8))) == 0 and same_answers(net, 8) < 1e-4
 
 timm_nets = '''
-    densenet121 densenet169 resnetv2_50d resnetv2_18 resnetv2_18d resnet10t resnet14t resnet18 resnet18d resnet26 resnet26d resnet26t
-    resnetblur18 resnest14d resnest26d resnext26ts gcresnext26ts eca_resnext26ts seresnext26ts seresnext26d_32x4d seresnet18
-    legacy_seresnet18 skresnet18 ecaresnet26t res2net50_14w_8s botnet26t_256 halonet26t lambda_resnet26t bat_resnext26ts cspresnet50
-    cspdarknet53 cspnext_tiny darknet17 dla34 dla46_c dpn48b hrnet_w18_small selecsls42 vovnet39a ese_vovnet19b_dw
-    ese_vovnet19b_slim_dw hardcorenas_a regnetx_002 regnety_002 regnetz_b16 nf_regnet_b0 nf_resnet26 efficientnet_b0
-    efficientnet_lite0 efficientnet_b0_gn efficientnet_blur_b0 efficientnet_cc_b0_4e efficientnetv2_rw_t tf_efficientnet_b0
-    tf_efficientnet_lite0 tf_efficientnetv2_b0 tinynet_e mnasnet_050 semnasnet_050 spnasnet_100 fbnetc_100 fbnetv3_b mixnet_s
-    tf_mixnet_s mobilenetv1_100 mobilenetv2_050 mobilenetv3_small_050 tf_mobilenetv3_small_075 mobilenetv3_large_075
-    mobilenetv4_conv_small mobilenet_edgetpu_v2_xs mobileone_s0 mobilevit_xxs mobilevitv2_050 ghostnet_050 ghostnetv2_100
-    ghostnetv3_050 repghostnet_050 repvgg_a0 repvit_m0_9 rexnet_100 rexnetr_100 lcnet_050 hgnetv2_b0 starnet_s050 fasternet_t0
-    edgenext_xx_small efficientformer_l1 efficientformerv2_s0 efficientvit_b0 efficientvit_m0 fastvit_t8 levit_128s swiftformer_xs
-    poolformer_s12 convnext_atto convnextv2_atto inception_next_atto mambaout_femto coat_lite_tiny pvt_v2_b0 visformer_tiny
-    tiny_vit_5m_224 vit_tiny_patch16_224 vit_tiny_r_s16_p8_224 nextvit_small xception41 inception_v4 gernet_s tresnet_m
+    densenet121 densenet169 resnetv2_50d resnetv2_18 resnetv2_18d resnet10t resnet14t resnet18 resnet18d resnet26
+    resnet26d resnet26t resnetblur18 resnest14d resnest26d resnext26ts gcresnext26ts eca_resnext26ts seresnext26ts
+    seresnext26d_32x4d seresnet18 legacy_seresnet18 skresnet18 ecaresnet26t res2net50_14w_8s botnet26t_256
+    halonet26t lambda_resnet26t bat_resnext26ts cspresnet50 cspdarknet53 cspnext_tiny darknet17 dla34 dla46_c dpn48b
+    hrnet_w18_small selecsls42 vovnet39a ese_vovnet19b_dw ese_vovnet19b_slim_dw hardcorenas_a regnetx_002
+    regnety_002 regnetz_b16 nf_regnet_b0 nf_resnet26 efficientnet_b0 efficientnet_lite0 efficientnet_b0_gn
+    efficientnet_blur_b0 efficientnet_cc_b0_4e efficientnetv2_rw_t tf_efficientnet_b0 tf_efficientnet_lite0
+    tf_efficientnetv2_b0 tinynet_e mnasnet_050 semnasnet_050 spnasnet_100 fbnetc_100 fbnetv3_b mixnet_s tf_mixnet_s
+    mobilenetv1_100 mobilenetv2_050 mobilenetv3_small_050 tf_mobilenetv3_small_075 mobilenetv3_large_075
+    mobilenetv4_conv_small mobilenet_edgetpu_v2_xs mobileone_s0 mobilevit_xxs mobilevitv2_050 ghostnet_050
+    ghostnetv2_100 ghostnetv3_050 repghostnet_050 repvgg_a0 repvit_m0_9 rexnet_100 rexnetr_100 lcnet_050 hgnetv2_b0
+    starnet_s050 fasternet_t0 edgenext_xx_small efficientformer_l1 efficientformerv2_s0 efficientvit_b0
+    efficientvit_m0 fastvit_t8 levit_128s swiftformer_xs poolformer_s12 convnext_atto convnextv2_atto
+    inception_next_atto mambaout_femto coat_lite_tiny pvt_v2_b0 visformer_tiny tiny_vit_5m_224 vit_tiny_patch16_224
+    vit_tiny_r_s16_p8_224 nextvit_small xception41 inception_v4 gernet_s tresnet_m
     '''.split()
 
 @pytest.fixture

@@ -1,5 +1,5 @@
-"Build the wheel and try it in a second environment, beside the newest fastai: every module imports, an epoch trains, the lessons are there"
-import importlib, os, pkgutil, subprocess, sys, tempfile
+"The wheel in a second environment, beside the newest fastai, fastcore and nbdev: modules, commands, every notebook"
+import importlib, os, pkgutil, runpy, shutil, subprocess, sys, tempfile
 from importlib.metadata import version
 from pathlib import Path
 from zipfile import ZipFile
@@ -41,10 +41,12 @@ def import_modules():
     print('python', sys.version.split()[0], *versions)
 
 def check_alone(bin, tmp):
-    "The wheel and what it asks for, nothing else"
+    "The wheel and what it asks for, nothing else: every module imports, an epoch trains, the benchmark runs"
     run(bin/'python', __file__, 'import', cwd=tmp)
     run(bin/'sota_train', '--epochs', '1', '--out', tmp/'out', cwd=tmp)
     if not any(tmp.glob('out/**/run.json')): sys.exit('sota_train wrote no run.json')
+    run(bin/'sota_bench', '--quick', '--rounds', '1', '--parts', 'epoch', '--out', tmp/'bench.json', cwd=tmp)
+    if not (tmp/'bench.json').exists(): sys.exit('sota_bench wrote no report')
 
 def check_series(bin, tmp):
     "The series as a reader gets it: all there"
@@ -54,6 +56,22 @@ def check_series(bin, tmp):
     missing = files(root/'nbs', '*.ipynb', '*.png') - files(series/'nbs', '*.ipynb', '*.png')
     if missing: sys.exit(f'sota_lessons did not copy {sorted(missing)}')
 
+def check_notebooks(bin, tmp):
+    "nbdev 3 runs every notebook on the modules of the wheel, and exports the modules of the tree, byte for byte"
+    tree = tmp/'tree'
+    shutil.copytree(root/'nbs', tree/'nbs', ignore=shutil.ignore_patterns('.ipynb_checkpoints'))
+    shutil.copy(root/'pyproject.toml', tree)
+    run(bin/'nbdev-test', '--n-workers', '2', '--do-print', '--timing', cwd=tree)
+    lib,made = root/'sota_vision', tree/'sota_vision'
+    made.mkdir()
+    shutil.copy(lib/'__init__.py', made)    # nbdev 3 reads the version there
+    run(bin/'nbdev-export', cwd=tree)
+    index = '_modidx.py'    # nbdev 2 also writes down its settings here
+    old,new = files(lib, '*.py') - {index}, files(made, '*.py') - {index}
+    wrong = sorted(o for o in old | new if not (old & new >= {o} and (lib/o).read_bytes() == (made/o).read_bytes()))
+    if runpy.run_path(str(lib/index))['d']['syms'] != runpy.run_path(str(made/index))['d']['syms']: wrong.append(index)
+    if wrong: sys.exit(f'nbdev 3 exports others than nbdev 2: {wrong}')
+
 def main(tmp):
     wheel,env = build(tmp/'dist'),tmp/'env'
     bin = env/('Scripts' if os.name == 'nt' else 'bin')
@@ -62,6 +80,8 @@ def main(tmp):
     run(*install, wheel)
     check_alone(bin, tmp)
     check_series(bin, tmp)
+    run(*install, f'{wheel}[lab]', 'fastcore>=2', 'nbdev>=3')
+    check_notebooks(bin, tmp)
     print('wheel check passed:', wheel.name)
 
 if __name__ == '__main__':

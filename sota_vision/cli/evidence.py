@@ -15,8 +15,8 @@ from .core import check_out_file, command
 @command
 def sota_evidence(
     action:Annotated[str, dict(choices=('list', 'run', 'show'))],   # What to do
-    claims:Annotated[str, dict(nargs='*', opt=False)]=(), # Claims, or beginnings of their names, such as mixup; none: all
-    scale:Annotated[str, dict(choices=('synthetic', 'photos', 'gpu', 'quick'))]='synthetic',    # Which pictures and recipes; quick: a rehearsal
+    claims:Annotated[str, dict(nargs='*', opt=False)]=(),   # Claims, or beginnings such as mixup; none: all
+    scale:Annotated[str, dict(choices=('synthetic', 'photos', 'gpu', 'quick'))]='synthetic',    # quick: a rehearsal
     data:str=None,      # Folder with train/ and val/, if not the one that the scale uses
     seeds:int=None,     # Seeds of each arm, if not as many as planned
     minutes:float=None, # Stop before a run that should not end within so many

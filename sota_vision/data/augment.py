@@ -75,10 +75,11 @@ def random_affine_mat(
     max_warp:float=0.2,     # Largest tilt of the perspective warp
     p:float=0.75            # Probability of each of rotation, zoom and warp; a flip has 0.5
 ) -> Tensor:                # (n, 3, 3) float32: where each point of the result lies in the source, both from −1 to 1
-    "Random crops, flips, zooms, rotations and warps with the probabilities of fastai's `aug_transforms`, multiplied into one matrix each"
+    "Random crops, flips, zooms, rotations and warps, as probable as in fastai's `aug_transforms`, as one matrix each"
     def uniform(*shape, low, high): return torch.empty(*shape).uniform_(low, high)
     def sometimes(x, neutral=0.): return torch.where(torch.rand(x.shape) < p, x, neutral)
-    rotate = rotate_mat(sometimes(uniform(n, low=-max_rotate, high=max_rotate))*math.pi/180, 1 - 2.*(torch.rand(n) < .5))
+    angle = sometimes(uniform(n, low=-max_rotate, high=max_rotate))*math.pi/180
+    rotate = rotate_mat(angle, 1 - 2.*(torch.rand(n) < .5))
     zoom = crop_mat(1/sometimes(uniform(n, low=1, high=max_zoom), 1.), *uniform(2, n, low=-1, high=1))
     crop = crop_mat(uniform(n, low=min_scale, high=1).sqrt(), *uniform(2, n, low=-1, high=1))
     return warp_mat(*sometimes(uniform(2, n, low=-max_warp, high=max_warp))) @ rotate @ zoom @ crop
@@ -89,8 +90,9 @@ def affine_sample(
     mats:Tensor,    # (n, 3, 3) from points of the result to points of `x`, as `random_affine_mat` gives them
     size:int        # Side of the result, in pixels
 ) -> Tensor:        # (n, 3, size, size) float32
-    "Every picture through its matrix: one bilinear interpolation, mirrored beyond the edges; halved first while it shrinks more than twofold"
-    if (d := min(x.shape[-2:])/size/2) > 1: x = F.interpolate(x, scale_factor=1/d, mode='area', recompute_scale_factor=True)
+    "Every picture through its matrix: averaged to 2·`size` if larger, then one bilinear interpolation, edges mirrored"
+    if (d := min(x.shape[-2:])/size/2) > 1:
+        x = F.interpolate(x, scale_factor=1/d, mode='area', recompute_scale_factor=True)
     t = torch.linspace(-1, 1, size, device=x.device)
     p = mats[:,:,0,None,None]*t + (mats[:,:,1,None]*t + mats[:,:,2,None])[...,None]
     grid = x.new_empty(len(x), size, size, 2)
@@ -118,7 +120,7 @@ def lighten(
     return x.logit_(1e-4).add_(bright).mul_(contrast).sigmoid_()
 
 class Augment(RandTransform):
-    "Crop, flip, warp, rotation, zoom, brightness and contrast of a batch of uint8 pictures as one step; validation: resized only"
+    "Crop, flip, warp, rotate, zoom and light a batch of uint8 pictures in one step; validation: resized only"
     split_idx,order = None,30
     def __init__(self,
         size:int,               # Side of the pictures that leave it, in pixels
@@ -129,7 +131,8 @@ class Augment(RandTransform):
         super().__init__()
         light = {k: kwargs.pop(k) for k in ('max_lighting',) if k in kwargs}
         self.size,self.aug = (size, size), aug
-        self.affine,self.lighting = partial(random_affine_mat, min_scale=min_scale, **kwargs), partial(random_lighting, **light)
+        self.affine = partial(random_affine_mat, min_scale=min_scale, **kwargs)
+        self.lighting = partial(random_lighting, **light)
 
     def before_call(self,
         b,          # A batch: a tuple with the pictures first, or the pictures

@@ -25,7 +25,7 @@ longest = 4     # What is kept of the longer side, in shorter sides
 def presized(
     im:Image.Image, # A picture, RGB
     presize:int     # Shorter side of the result, in pixels
-) -> tuple:         # ((h, w, 3) uint8 array, its shorter side `presize`; where its middle square starts on the longer side, in pixels)
+) -> tuple:         # ((h, w, 3) uint8 array, shorter side `presize`; where its middle square starts, in pixels)
     "`im` resized so that its middle square is the one `Resize(presize)` cuts for validation"
     tall,short,long = im.height > im.width, min(im.size), max(im.size)
     side = int(short/presize*presize)   # as fastai counts it
@@ -43,7 +43,7 @@ def presized(
 
 # %% ../../nbs/api/05_data_cache.ipynb #b548e0d1
 class ImageCache:
-    "Decoded pictures as one block of bytes: `pixels` (flat uint8), `shapes` (n, 2), `crop_offsets` (n,), `rows` path → position"
+    "Decoded pictures, one block: `pixels` (flat uint8), `shapes` (n, 2), `crop_offsets` (n,), `rows` path → row"
     def __init__(self,
         files:list,         # Paths of the pictures
         presize:int,        # Shorter side of each, in pixels
@@ -56,7 +56,8 @@ class ImageCache:
         sizes = 3*self.shapes.prod(1)
         self.starts = sizes.cumsum()-sizes
         if sizes.sum() != pixels.size:
-            raise ValueError(f'pixels hold {pixels.size:,} bytes, their table says {sizes.sum():,}: give those that belong together')
+            raise ValueError(f'pixels hold {pixels.size:,} bytes, their table says {sizes.sum():,}: '
+                             'give those that belong together')
 
     def __len__(self): return len(self.rows)
 
@@ -104,7 +105,8 @@ def async_copy(
     device      # Where to
 ) -> Tensor:    # On `device`, perhaps still on its way
     "`x` copied to `device`; where that is a CUDA GPU, without waiting for it"
-    return x.contiguous().pin_memory().to(device, non_blocking=True) if torch.device(device).type == 'cuda' else x.to(device)
+    if torch.device(device).type != 'cuda': return x.to(device)
+    return x.contiguous().pin_memory().to(device, non_blocking=True)
 
 class DeviceImageCache(ImageCache):
     "An `ImageCache` whose bytes lie in the memory of `device`"
@@ -159,7 +161,8 @@ def cache_name(
 
 def _is_cache(o):
     "Did `make_cache` make the folder `o`?"
-    return re.fullmatch(r'.+-\d+px-[0-9a-f]{12}-[0-9a-f]{12}', o.name) and {f.name for f in o.iterdir()} <= {'pixels', 'table.npz'}
+    named = re.fullmatch(r'.+-\d+px-[0-9a-f]{12}-[0-9a-f]{12}', o.name)
+    return named and {f.name for f in o.iterdir()} <= {'pixels', 'table.npz'}
 
 def _remove(folder):
     "Remove a cache: first its name, so that nobody opens half of it"
@@ -168,12 +171,13 @@ def _remove(folder):
     shutil.rmtree(gone, ignore_errors=True)
 
 def _sweep(folder, name):
-    "Remove caches of the same files in an earlier state, those nobody opened for a month, and what a killed process left"
+    "Remove caches of the same files as they were before, those not opened for a month, and what a killed process left"
     def older(o, hours): return o.stat().st_mtime < time.time()-3600*hours
+    same_files = name.rpartition('-')[0]+'-'
     for o in list(folder.iterdir()):
         with suppress(OSError):     # somebody else was faster
             if o.name.startswith(part_prefix): older(o, 1) and shutil.rmtree(o, ignore_errors=True)
-            elif _is_cache(o) and o.name != name and (o.name.startswith(name.rpartition('-')[0]+'-') or older(o, 30*24)): _remove(o)
+            elif _is_cache(o) and o.name != name and (o.name.startswith(same_files) or older(o, 30*24)): _remove(o)
 
 def _decode(files, presize, bar):
     "Yield (array, crop offset) of each of `files`, in order; a `ValueError` that names all files which cannot be read"
@@ -191,7 +195,8 @@ def _decode(files, presize, bar):
     if wrong:
         names = [str(e).partition(' cannot be read')[0] for e in wrong]
         more = f' and {len(names)-10} more' if len(names) > 10 else ''
-        raise ValueError(f'{len(names)} pictures cannot be read: {", ".join(names[:10])}{more}: mend them or take them out')
+        raise ValueError(f'{len(names)} pictures cannot be read: {", ".join(names[:10])}{more}: '
+                         'mend them or take them out')
 
 def _write(files, presize, bar, folder):
     "Decode `files` into `pixels` and `table.npz` in `folder`"
@@ -231,7 +236,7 @@ def make_cache(
     presize:int,        # Shorter side of each, in pixels
     folder:Path=None,   # Where caches are kept; None: `cache_folder()`
     bar:bool=True       # Show progress while decoding?
-) -> ImageCache:        # Opened, or made now; in memory, with a warning, if `folder` cannot take it; `ValueError` naming files that are no pictures
+) -> ImageCache:        # In memory, with a warning, if `folder` cannot take it; `ValueError` names files it cannot read
     "Every picture of `files` decoded once: the cache on disk if there is one, else a new one"
     files = list(dict.fromkeys(files))
     if not files: raise ValueError('no pictures to decode: give a list of files')
@@ -242,6 +247,8 @@ def make_cache(
     try: _keep(files, presize, bar, final)
     except OSError as e: why = e.strerror or e
     if cache := _open(files, presize, final): return cache
-    warnings.warn(f'cannot keep the decoded pictures in {folder} ({why}): they stay in memory and will be decoded again next time')
+    warnings.warn(f'cannot keep the decoded pictures in {folder} ({why}): '
+                  'they stay in memory and will be decoded again next time')
     made = list(_decode(files, presize, bar))
-    return ImageCache(files, presize, np.concatenate([o.ravel() for o,_ in made]), np.array([(*o.shape[:2], b) for o,b in made], np.int64))
+    table = np.array([(*o.shape[:2], b) for o,b in made], np.int64)
+    return ImageCache(files, presize, np.concatenate([o.ravel() for o,_ in made]), table)

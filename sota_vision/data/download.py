@@ -18,16 +18,18 @@ from urllib.request import urlopen
 
 # %% ../../nbs/api/04_data_download.ipynb #7a9e28a2
 def _blocks(url):
-    "Yield how many bytes `url` says it holds (0: it does not say), then the bytes, a MiB at a time; one sentence in an `OSError` if that fails"
+    "Yield how many bytes `url` says it holds (0: it does not say), then the bytes, a MiB at a time, or one `OSError`"
     way_on = 'or go on with the synthetic sample (SOTA_VISION_PROFILE=tiny)'
     try:
         with urlopen(url, timeout=60) as source:
             yield (left := int(source.headers['Content-Length'] or 0))
             while block := source.read(2**20): left -= len(block); yield block
             if left > 0: raise OSError('the connection ended too early')
-    except HTTPError as e: raise OSError(f'the server answered {e.code} for {url}: check the address, {way_on}') from None
+    except HTTPError as e:
+        raise OSError(f'the server answered {e.code} for {url}: check the address, {way_on}') from None
     except (OSError, HTTPException) as e:
-        raise OSError(f'could not download {url} ({getattr(e, "reason", None) or e}): check the network, {way_on}') from None
+        why = getattr(e, 'reason', None) or e
+        raise OSError(f'could not download {url} ({why}): check the network, {way_on}') from None
 
 # %% ../../nbs/api/04_data_download.ipynb #22061305
 def _fetch(url, dest):
@@ -40,10 +42,11 @@ def _fetch(url, dest):
 
 def _local(e, folder, check):
     "What the error `e` of this computer means for a download into `folder`, in a sentence"
+    way_on = 'or name another folder (argument or FASTAI_HOME)'
     if e.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return f'could not write to {folder} ({e.strerror}): see that you may write there, or name another folder (argument or FASTAI_HOME)'
+        return f'could not write to {folder} ({e.strerror}): see that you may write there, {way_on}'
     need = f': the archive and what is in it take about {2*check[0]:,} bytes' if check else ''
-    return f'the disk of {folder} is full{need}; make room there, or name another folder (argument or FASTAI_HOME)'
+    return f'the disk of {folder} is full{need}; make room there, {way_on}'
 
 # %% ../../nbs/api/04_data_download.ipynb #6c62d6bd
 def _unpack(arch, folder, url):
@@ -55,7 +58,8 @@ def _unpack(arch, folder, url):
             tar.extractall(folder, filter='data')
             stream.read()   # to its very end, where gzip compares its checksum
     except tarfile.FilterError as e:
-        raise ValueError(f'the archive from {url} would write outside its folder ({e.tarinfo.name}): it was refused') from None
+        name = e.tarinfo.name
+        raise ValueError(f'the archive from {url} would write outside its folder ({name}): it was refused') from None
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile):
         raise ValueError(f'the archive from {url} is damaged or cut short: try the download again') from None
 
@@ -70,9 +74,11 @@ def fetch_and_extract(
     arch,unpacked = tmp/'archive', tmp/'unpacked'
     _fetch(url, arch)
     if check and (got := path_stats(arch)) != tuple(check):
-        raise ValueError(f'the archive from {url} is not the expected one ({got[0]:,} bytes, md5 {got[1]}; wanted {check[0]:,} and {check[1]}): try again')
+        raise ValueError(f'the archive from {url} is not the expected one '
+                         f'({got[0]:,} bytes, md5 {got[1]}; wanted {check[0]:,} and {check[1]}): try again')
     _unpack(arch, unpacked, url)
-    if not (unpacked/name).is_dir(): raise ValueError(f'the archive from {url} holds no folder called {name}: check the address')
+    if not (unpacked/name).is_dir():
+        raise ValueError(f'the archive from {url} holds no folder called {name}: check the address')
     return unpacked/name
 
 def atomic_move(
@@ -88,16 +94,17 @@ def atomic_move(
 def download(
     url:str,            # Address of a `.tgz` that holds one folder, called like the archive
     folder:Path=None,   # Where that folder shall lie; None: fastai's own data folder
-    check:tuple=None    # (bytes, md5 of the first MiB) it must have; None: what fastai knows of this address, else unchecked
+    check:tuple=None    # (bytes, md5 of the first MiB) it must have; None: what fastai knows of it, else unchecked
 ) -> Path:              # The unpacked folder
-    "Download and unpack the archive at `url`, all of it or nothing; one sentence in an `OSError` or `ValueError` if it fails"
+    "Download and unpack the archive at `url`, all or nothing; a failure is one sentence: `OSError` or `ValueError`"
     folder = Path(folder or fastai_path('data'))
     target = folder/Path(url).name.removesuffix('.tgz')
     if target.exists(): return target
     check = check or read_checks(checks_module(fastai.data)).get(url)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix='.download-') as tmp: atomic_move(fetch_and_extract(url, Path(tmp), target.name, check), target)
+        with tempfile.TemporaryDirectory(dir=folder, prefix='.download-') as tmp:
+            atomic_move(fetch_and_extract(url, Path(tmp), target.name, check), target)
     except OSError as e:
         if e.errno is None: raise   # a sentence already
         raise OSError(_local(e, folder, check)) from None

@@ -22,7 +22,8 @@ def plot_interpolations(
     def detail(x): return (x.diff(dim=-1).abs().mean() + x.diff(dim=-2).abs().mean()).item()
     x = center_crop(img, size)
     fig,axs = plt.subplots(1, 3, figsize=(9.5, 3.6), layout='constrained')
-    for ax,n,name in zip(axs, (0, times, 1), ('not rotated', f'{times} interpolation{"s"*(times > 1)}', 'one interpolation')):
+    names = 'not rotated', f'{times} interpolation{"s"*(times > 1)}', 'one interpolation'
+    for ax,n,name in zip(axs, (0, times, 1), names):
         out = x
         for _ in range(n): out = affine_sample(out, rotate_zoom_mat(angle/n)[None], size)
         ax.imshow(out[0].permute(1, 2, 0).clamp(0, 1).numpy(), interpolation='nearest')

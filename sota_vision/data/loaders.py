@@ -30,10 +30,11 @@ class CachedDL(TfmdDL):
         cls=None,       # Another class of loader; None: the same
         **kwargs        # What shall be different
     ) -> TfmdDL:        # The new loader
-        "A loader like this one; with item transforms of its own, or without pictures, as `export` makes it, it needs no cache"
+        "A loader like this one; with item transforms of its own, or without pictures (`export`), it needs no cache"
         if cls is None or issubclass(cls, CachedDL):
-            plain = kwargs.keys() & {'after_item', 'create_item', 'create_batch', 'before_batch'} or (dataset is not None and not len(dataset))
-            kwargs.setdefault('cache', None if plain else self.cache)
+            own = kwargs.keys() & {'after_item', 'create_item', 'create_batch', 'before_batch'}
+            empty = dataset is not None and not len(dataset)
+            kwargs.setdefault('cache', None if own or empty else self.cache)
         return super().new(dataset, cls, **kwargs)
 
     @property
@@ -46,14 +47,16 @@ class CachedDL(TfmdDL):
     ):
         "Give pictures of `size` pixels from now on; `ValueError` for more than the presize"
         if self.cache is not None and size > self.cache.presize:
-            raise ValueError(f'size={size} is above presize={self.cache.presize}: pictures would be blown up; make loaders with a larger presize')
+            raise ValueError(f'size={size} is above presize={self.cache.presize}: pictures would be blown up; '
+                             'make loaders with a larger presize')
         for t in self.after_batch.fs:
             if isinstance(t, Augment): t.size = (size, size)
 
-    def cached_items(self) -> tuple: # (rows of the cache, [classes of each target]); None if they are to be read one by one
+    def cached_items(self) -> tuple: # (rows of the cache, [classes of each target]); None: read them one by one
         "Where the items of the dataset are in the cache"
         ds = self.dataset
-        if self.cache is None or not isinstance(getattr(ds, 'ds', ds), Datasets) or not isinstance(self.create_item, MethodType): return None
+        if self.cache is None or not isinstance(getattr(ds, 'ds', ds), Datasets): return None
+        if not isinstance(self.create_item, MethodType): return None
         rows = [self.cache.row(f) if isinstance(f, (str, Path)) else None for f in ds.items]
         if None in rows: return None
         targets = [ds.labels] if hasattr(ds, 'labels') else ds.tls[1:]
@@ -86,7 +89,8 @@ def cached_loaders(
     device = torch.device(device) if device is not None else default_device()
     after = [Augment(size, min_scale, aug)] + ([Normalize.from_stats(*stats)] if stats else [])
     dsets = picture_datasets(split)
-    return dsets.dataloaders(bs=bs, device=device, num_workers=0, path=split.root, dl_type=CachedDL, cache=cache_to_device(cache, device),
+    return dsets.dataloaders(bs=bs, device=device, num_workers=0, path=split.root,
+                             dl_type=CachedDL, cache=cache_to_device(cache, device),
                              after_item=[Resize(cache.presize), ToTensor], after_batch=after)
 
 @delegates(check_loaders, keep=True)

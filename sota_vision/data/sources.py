@@ -28,9 +28,9 @@ def _imagenette(side):
 def data_path(
     data:Path=None,     # Folder with `train/` and `val/`; None: look for it
     prof=None,          # A `Profile` or its name; None: `profile()`
-    presize:int=None    # Side to which pictures will be resized, in pixels: Imagenette is fetched at least that large, if it can be; None: the profile's
+    presize:int=None    # Side in pixels that Imagenette is fetched at, or more, if possible; None: the profile's
 ) -> Path:              # That folder; an `OSError` in one sentence if nothing can be had
-    "Where the pictures are: `data`, else (tiny) the synthetic sample, else `SOTA_VISION_DATA`, else what fastai has, else a download"
+    "The pictures: `data`, else (tiny) the synthetic sample, else `SOTA_VISION_DATA`, else what fastai has or downloads"
     prof = profile(prof) if prof is None or isinstance(prof, str) else prof
     if data is not None:
         if not str(data): raise ValueError('the name of the data folder is empty: name one, or leave it out')
@@ -56,7 +56,9 @@ def check_loaders(
     presize = ifnone(presize, max(prof.presize, size))
     check_positive(bs=bs, size=size, presize=presize, min_scale=min_scale)
     if min_scale > 1: raise ValueError(f'min_scale={min_scale}: a crop cannot keep more than the whole picture, 1')
-    if presize < size: raise ValueError(f'presize={presize} is below size={size}: resize to something larger first, or crops are blown up')
+    if presize < size:
+        raise ValueError(f'presize={presize} is below size={size}: resize to something larger first, '
+                         'or crops are blown up')
     split = path if isinstance(path, Split) else scan(data_path(path, prof, presize))
     if classes is not None: split = split.only(classes)
     if len(split.classes) < 2: raise ValueError(f'classes={split.classes}: a classifier needs two or more')
@@ -70,4 +72,5 @@ def picture_datasets(
 ) -> Datasets:      # Of (`PILImage`, `TensorCategory`); training pictures first
     "The pictures of `split` with their classes"
     n,m = len(split.train), len(split.files)
-    return Datasets(split.files, [[read_image], [label_of, Categorize(vocab=split.classes, sort=False)]], splits=[range(n), range(n, m)])
+    label = [label_of, Categorize(vocab=split.classes, sort=False)]
+    return Datasets(split.files, [[read_image], label], splits=[range(n), range(n, m)])

@@ -19,14 +19,15 @@ def _pixels(o):
         with Image.open(o) as im: o = torch.from_numpy(np.array(im.convert('RGB'))).permute(2,0,1)
     x = (o[0] if isinstance(o, (tuple, list)) else o).detach().cpu().as_subclass(Tensor)
     if x.ndim not in (3, 4) or not x.numel():
-        raise ValueError(f"a tensor of shape {tuple(x.shape)}: channel_stats wants pictures (3, h, w) or batches (n, 3, h, w)")
+        raise ValueError(f'a tensor of shape {tuple(x.shape)}: '
+                         'channel_stats wants pictures (3, h, w) or batches (n, 3, h, w)')
     scale = 1 if x.is_floating_point() else 255
     return x.double().transpose(0, -3).flatten(1)/scale
 
 def channel_stats(
-    source          # A list of picture files, or a loader or list of pictures (3, h, w) or batches (n, 3, h, w): uint8, or float as it is
+    source          # Files, or a loader or list of pictures (3, h, w) or batches (n, 3, h, w): uint8, or float as it is
 ) -> tuple:         # (means, deviations): two lists of a float per channel, in the form of `imagenet_stats`
-    "Mean and (population) deviation of every channel over all pixels of `source`, exact, one item at a time; Chan et al. 1979"
+    "Mean and (population) deviation of every channel over all pixels, exact, one item at a time; Chan et al. 1979"
     n,mean,sq = 0,0.,0.
     for o in source:
         x = _pixels(o)

@@ -186,7 +186,7 @@ def memorized_share(
     return (probs.argmax(1) == taught).float().mean().item()
 
 class ValidateAtEnd(Callback):
-    "Look at the validation pictures once, after the last epoch: in a long training the other looks cost half of the time"
+    "Look at the validation pictures once, after the last epoch: in a long training other looks cost half of the time"
     order = 55      # after the recorder has emptied its metrics
     def before_validate(self):
         if self.epoch < self.n_epoch-1: raise CancelValidException
@@ -223,6 +223,7 @@ def train_job(
     set_seed(job.seed)
     learn = variants[job.variant](r, split, job.seed)
     t0 = time.perf_counter()
-    with learn.no_bar(), learn.no_logging(), cudnn_for(r): getattr(learn, 'fit_'+r.schedule)(r.epochs, cbs=[ValidateAtEnd()])
+    with learn.no_bar(), learn.no_logging(), cudnn_for(r):
+        getattr(learn, 'fit_'+r.schedule)(r.epochs, cbs=[ValidateAtEnd()])
     run = outcome_of(learn, time.perf_counter()-t0) | dict(lr=float(learn.lr))
     return learn, run | provenance(split, learn.dls.device)

@@ -24,7 +24,7 @@ from ..data.folders import Split, scan
 from ..data.images import read_image
 from ..data.sources import data_path
 from .arms import Job, run_job, unpack_bits
-from .compare import interval, spread
+from .compare import confidence, interval, spread
 from .results import results_folder
 from ..cost import macs
 from ..progressive import epoch_sizes
@@ -88,10 +88,10 @@ class Claim:
     def looks(self,
         scale:str   # A scale of `regimes`, or 'quick'
     ) -> list:      # (seeds that must be there, level of the interval) pairs
-        "When the results are looked at, and with which interval; all looks together err in 5 of 100 at most"
-        n = len(self.seeds(scale))
+        "When the results are looked at, and with which interval; all looks together err as often as one may, at most"
+        n,error = len(self.seeds(scale)), 1-confidence
         least = n if scale == 'quick' else self.regimes[scale].least
-        return [(n, .95)] if least >= n else [(least, .99), (n, .96)]
+        return [(n, confidence)] if least >= n else [(least, 1 - .2*error), (n, 1 - .8*error)]
 
 def smoke(
     r:Recipe    # Any recipe
@@ -368,7 +368,7 @@ def power(
     effect:float,       # The true mean difference, in the unit of `sd`
     sd:float,           # Standard deviation of the paired differences, above 0
     seeds:int,          # Pairs, 2 or more
-    level:float=.95     # Level of the interval, in (0, 1)
+    level:float=confidence # Level of the interval, in (0, 1)
 ) -> float:             # Probability in [0, 1]
     "How likely an interval lies wholly on the side of the true effect"
     needed = student_t.ppf((1+level)/2, seeds-1)
@@ -464,8 +464,8 @@ def plot_overview(
     ax.set_yticks(range(len(names)), names, fontsize=7.5)
     ticks = (-40, -10, -2, -1, 0, 1, 2, 10, 40)
     ax.set_xticks(ticks, [f'{t:+d}' if t else '0' for t in ticks])
-    ax.set(ylim=(len(names)-.5, -.7), xlabel='against the claim  ←  in units of the smallest difference that would matter'
-           '  →  as claimed')
+    ax.set(ylim=(len(names)-.5, -.7),
+           xlabel='against the claim  ←  in units of the smallest difference that would matter  →  as claimed')
     marks = [plt.Line2D([], [], color='0.3', ls='', marker=m, mfc='white' if s == 'undecided' else '0.3', label=s)
              for s,(_,m) in looks.items()]
     ax.legend(handles=marks+[plt.Line2D([], [], color=colors[s], lw=2, label=s) for s in shown], fontsize=8, ncols=2)

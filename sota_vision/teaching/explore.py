@@ -20,7 +20,8 @@ from ..data.folders import label_of, scan
 from ..experiments.compare import load_comparisons, plot_gains
 from ..data.sources import data_path
 from ..label_smoothing import plot_label_smoothing
-from .figures import plot_lambda, plot_mixup, plot_fed, plot_one_cycle, plot_presizing, plot_stages, plot_views
+from .figures import plot_fed, plot_lambda, plot_mixup, plot_one_cycle, plot_presizing
+from .figures import plot_stages, plot_views
 from ..profile import profile
 from ..recipes import plot_recipe, recipe, small_first
 from ..data.interpolations import plot_interpolations

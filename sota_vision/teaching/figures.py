@@ -100,7 +100,8 @@ def plot_one_cycle(
 ) -> plt.Figure:            # Two panels: learning rate and momentum against epochs
     "Draw the schedule of `fit_one_cycle`"
     fig,axs = plt.subplots(1, 2, figsize=(9, 3), layout='constrained')
-    for ax,ys,name,color in zip(axs, one_cycle(epochs*batches, lr, pct_start, div), ('learning rate', 'momentum'), ('#0072B2', '#D55E00')):
+    names,colors = ('learning rate', 'momentum'), ('#0072B2', '#D55E00')
+    for ax,ys,name,color in zip(axs, one_cycle(epochs*batches, lr, pct_start, div), names, colors):
         ax.plot(np.arange(len(ys))/batches, ys, color=color, lw=2)
         ax.axvline(pct_start*epochs, color='0.6', ls=':')
         ax.set(xlabel='epochs', ylabel=name)
@@ -119,7 +120,8 @@ def plot_presizing(
 ) -> plt.Figure:        # Five columns: whole, and its middle magnified
     "Draw `resize_orders`, each with its `pixel_error`"
     ways,m = resize_orders(img, angle, zoom, size, presize), size//4
-    titles = dict(empty='small, rotated:\nempty corners', reflected='small, rotated:\nmirrored corners', naive='small, rotated,\nmagnified',
+    titles = dict(empty='small, rotated:\nempty corners', reflected='small, rotated:\nmirrored corners',
+                  naive='small, rotated,\nmagnified',
                   presized=f'presized to {ifnone(presize, 2*size)} px', reference='as good as\n48 px can be')
     fig,axs = plt.subplots(2, 5, figsize=(9.5, 4.5), layout='constrained')
     for (name,x),(top,low) in zip(ways.items(), axs.T):
@@ -138,14 +140,16 @@ def _histograms(ax, y):
     "A line for each channel of the pictures `y` (n, 3, h, w)"
     for c,(name,color,style) in enumerate((('red','#D55E00','-'), ('green','#009E73','--'), ('blue','#0072B2',':'))):
         v = y[:,c].flatten()
-        ax.hist(v.numpy(), 60, histtype='step', color=color, ls=style, lw=1.8, label=f'{name}: {v.mean():.2f} ± {v.std():.2f}')
+        label = f'{name}: {v.mean():.2f} ± {v.std():.2f}'
+        ax.hist(v.numpy(), 60, histtype='step', color=color, ls=style, lw=1.8, label=label)
     ax.set(xlabel='value of a pixel', ylabel='pixels')
     ax.margins(y=.45)
     ax.legend(fontsize=9, loc='upper right')
 
 def _normed(x, mean, std):
     "`x` less `mean`, divided by `std`, or `ValueError`"
-    if len(mean) != 3 or len(std) != 3 or min(std) <= 0: raise ValueError(f"mean={mean}, std={std}: give three numbers each, deviations above 0")
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise ValueError(f'mean={mean}, std={std}: give three numbers each, deviations above 0')
     mean,std = (torch.tensor(o, dtype=x.dtype, device=x.device).view(3, 1, 1) for o in (mean, std))
     return (x-mean)/std
 
@@ -157,7 +161,8 @@ def plot_channels(
 ) -> plt.Figure:    # Two panels: the values of each channel before and after
     "Histograms of the channels of `xb` before and after normalizing with `mean` and `std`"
     x = xb.detach().cpu().as_subclass(Tensor)
-    if x.ndim != 4 or x.shape[1] != 3: raise ValueError(f"pictures of shape {tuple(x.shape)}: plot_channels wants a batch (n, 3, h, w)")
+    if x.ndim != 4 or x.shape[1] != 3:
+        raise ValueError(f'pictures of shape {tuple(x.shape)}: plot_channels wants a batch (n, 3, h, w)')
     normed = _normed(x, mean, std)
     fig,axs = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained', sharey=False)
     for ax,y,title in zip(axs, (x, normed), ('Before', 'After')):
@@ -222,7 +227,8 @@ def plot_stages(
 ) -> plt.Figure:        # A panel per stage with the picture at its size, then the schedule and what it costs
     "What the net sees in each stage of `schedule`, and what the schedule saves"
     sizes,part = epoch_sizes(schedule), relative_cost(costs, schedule)
-    fig,axs = plt.subplots(1, len(schedule)+1, figsize=(9.5, 3), layout='constrained', width_ratios=[1]*len(schedule)+[1.5])
+    widths = [1]*len(schedule) + [1.5]
+    fig,axs = plt.subplots(1, len(schedule)+1, figsize=(9.5, 3), layout='constrained', width_ratios=widths)
     for ax,(epochs,size) in zip(axs, schedule):
         ax.imshow(Resize(size)(PILImage.create(img), split_idx=1), interpolation='nearest')
         ax.set(title=f'{epochs} epoch{"s"*(epochs > 1)} at {size} px', xticks=[], yticks=[])
