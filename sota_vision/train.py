@@ -50,7 +50,7 @@ def training_labels(
     if (split.root/'noisy_imagenette.csv').exists():
         return [class_name(o) for o in noisy_labels(split.train, f'noisy_labels_{100*share:g}')]
     ids = {c: i for i,c in enumerate(split.classes)}
-    right = torch.tensor([ids[label_of(f)] for f in split.train])
+    right = torch.tensor([ids[split.label_of(f)] for f in split.train])
     return [split.classes[i] for i in flip_labels(right, share, len(ids))]
 
 def loaders_for(

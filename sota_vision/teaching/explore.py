@@ -151,7 +151,8 @@ def one_each(
 ) -> dict:          # Class in words → `Path` of a validation picture
     "A validation picture of every class"
     found = {}
-    for f in scan(data_path(path)).valid: found.setdefault(label_of(f), []).append(f)
+    split = scan(data_path(path))
+    for f in split.valid: found.setdefault(split.label_of(f), []).append(f)
     return {name: fs[nth%len(fs)] for name,fs in found.items()}
 
 # %% ../../nbs/api/34_teaching_explore.ipynb #a93524cd
