@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['opts', 'acts', 'splits_for', 'training_labels', 'loaders_for', 'CompileNet', 'StopIfDiverged', 'SplitPerStage',
-           'learner', 'commit', 'provenance', 'write_whole', 'Result', 'cudnn_for', 'outcome_of', 'fit']
+           'learner', 'commit', 'provenance', 'Result', 'cudnn_for', 'outcome_of', 'fit']
 
 # %% ../nbs/api/12_train.ipynb #f5e46454
-import json, math, os, platform, subprocess, time
+import json, math, platform, subprocess, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -18,10 +18,12 @@ from fastai.vision.all import accuracy, imagenet_stats, ranger
 import sota_vision
 from .baseline import make_net, set_seed
 from .data.cache import make_cache
-from .data.folders import Split, class_name, label_of, scan
+from .data.folders import scan
 from .data.images import read_image
 from .data.loaders import cached_loaders
 from .data.sources import data_path
+from .data.splits import Split, class_name
+from .files import write_whole
 from .imagenette import data_block
 from .label_noise import flip_labels, noisy_labels, relabel
 from .label_smoothing import LabelSmoothing
@@ -144,17 +146,6 @@ def provenance(
         versions=dict(sota_vision=sota_vision.__version__, fastai=fastai.__version__, torch=torch.__version__,
                       torchvision=torchvision.__version__, python=platform.python_version()),
         commit=commit(), date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
-
-def write_whole(
-    file:Path,  # Where to
-    text:str    # What
-):
-    "Write `text` to `file`, all of it or nothing"
-    part = file.with_name(f'{file.name}.{os.getpid()}.part')
-    try:
-        part.write_text(text, encoding='utf-8')
-        part.replace(file)
-    finally: part.unlink(missing_ok=True)
 
 @dataclass
 class Result:

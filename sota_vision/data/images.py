@@ -6,8 +6,7 @@
 __all__ = ['background', 'scale_to_bytes', 'raw_mode', 'grey_bytes', 'to_rgb', 'known_formats', 'open_picture', 'read_image']
 
 # %% ../../nbs/api/03_data_images.ipynb #f4d7c724
-import os, stat
-from functools import cache
+import io, os, stat
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
@@ -67,7 +66,6 @@ def to_rgb(
         return Image.alpha_composite(Image.new('RGBA', top.size, (*background, 255)), top).convert('RGB')
     return (ImageChops.invert(im) if plain_inks else im).convert('RGB')
 
-@cache
 def known_formats(
     ending:str  # Of the file's name, such as '.jpg'
 ) -> list:      # Names that Pillow knows
@@ -96,7 +94,8 @@ def read_image(
         if isinstance(source, Tensor): source = source.numpy()
         if isinstance(source, np.ndarray) and source.ndim == 3 and source.shape[2] == 1: source = source[...,0]
         if isinstance(source, np.ndarray): return PILImage(to_rgb(Image.fromarray(source)))
-        return PILImage(to_rgb(PILImage.create(source, mode=None)))
+        if isinstance(source, bytes): source = io.BytesIO(source)
+        with Image.open(source, formats=known_formats('')) as im: return PILImage(to_rgb(im))
     except MemoryError: raise
     except Exception as e:  # a damaged file may raise anything
         known = not isinstance(e, UnidentifiedImageError)

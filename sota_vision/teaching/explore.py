@@ -10,13 +10,13 @@ __all__ = ['Slider', 'Pick', 'Explorer', 'one_each', 'explore_presizing', 'explo
 # %% ../../nbs/api/34_teaching_explore.ipynb #2f34f76e
 import html, io
 import matplotlib.pyplot as plt
-from fastai.vision.core import PILImage
 from base64 import b64encode
 from functools import cached_property, partial
 from dataclasses import dataclass
 from math import log10
 from ..cross_entropy import plot_cross_entropy
-from ..data.folders import label_of, scan
+from ..data.folders import scan
+from ..data.images import read_image
 from ..experiments.compare import load_comparisons, plot_gains
 from ..data.sources import data_path
 from ..label_smoothing import plot_label_smoothing
@@ -160,7 +160,7 @@ def explore_presizing(
     pictures:dict=None  # Name → path of a picture; None: one of every class
 ) -> Explorer:          # Picture, angle, zoom and presize
     "Rotate and zoom a picture in the naive order, and presized"
-    def draw(file, angle, zoom, presize): return plot_presizing(PILImage.create(file), angle, zoom, presize=presize)
+    def draw(file, angle, zoom, presize): return plot_presizing(read_image(file), angle, zoom, presize=presize)
     return Explorer(draw, dict(
         file=Pick('picture', pictures or one_each()), angle=Slider('rotation (degrees)', 20, -45, 45, 5),
         zoom=Slider('zoom (times)', 1.3, 1, 2, .1), presize=Slider('presize (pixels)', 96, 48, 192, 16)))
@@ -227,7 +227,7 @@ def explore_mixup(
     pictures = pictures or one_each()
     def draw(a, b, t):
         if a == b: raise ValueError(f'both pictures are of the class {a}: choose two classes')
-        return plot_mixup(PILImage.create(pictures[a]), PILImage.create(pictures[b]), t, (a, b))
+        return plot_mixup(read_image(pictures[a]), read_image(pictures[b]), t, (a, b))
     names = {o: o for o in pictures}
     first,second = ('church', 'gas pump') if {'church', 'gas pump'} <= names.keys() else list(names)[:2]
     return Explorer(draw, dict(a=Pick('first picture', names, first), b=Pick('second picture', names, second),
@@ -315,7 +315,7 @@ def explore_interpolations(
     pictures:dict=None  # Name → path of a picture; None: one of every class
 ) -> Explorer:          # Picture, angle, number of rotations, size
     "A picture rotated in many small steps, and in one"
-    def draw(file, angle, times, size): return plot_interpolations(PILImage.create(file), angle, times, size)
+    def draw(file, angle, times, size): return plot_interpolations(read_image(file), angle, times, size)
     return Explorer(draw, dict(file=Pick('picture', pictures or one_each()),
                                angle=Slider('rotation (degrees)', 20, -45, 45, 5), times=Slider('rotations', 6, 1, 20),
                                size=Slider('size (pixels)', 64, 32, 160, 16)))
