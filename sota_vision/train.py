@@ -29,7 +29,7 @@ from .imagenette import data_block
 from .label_noise import flip_labels, noisy_labels, relabel
 from .label_smoothing import LabelSmoothing
 from .mixup import Mixup
-from .progressive import ProgressiveResize
+from .progressive import ProgressiveResize, epoch_sizes, set_size
 from .recipe import Recipe
 from .speed import DataWait, FusedAdam, fast_cbs
 from .tta import tta
@@ -240,6 +240,7 @@ def fit(
     with quiet[0], quiet[1], cudnn_for(recipe), learn.added_cbs([*redraw, *cbs, *keep]):
         getattr(learn, 'fit_'+recipe.schedule)(recipe.epochs, recipe.lr)
     seconds = keep[0].seconds if keep else time.perf_counter()-t0
+    if recipe.stages: set_size(learn.dls, epoch_sizes(recipe.stages)[len(learn.recorder.values)-1])
     run = dict(recipe=asdict(recipe), seed=seed, ready_seconds=round(ready, 1)) | outcome_of(learn, seconds)
     if recipe.tta:
         t0 = time.perf_counter()
