@@ -35,6 +35,7 @@ bounds = dict(      # what a number may be: test, and how to say it
     wd=(lambda v: v >= 0, '0 or more'),
     mixup=(lambda v: v >= 0, 'above 0, or 0 for none'),
     label_smoothing=(lambda v: 0 <= v < 1, 'at least 0 and below 1'),
+    patience=(lambda v: v >= 0, 'a whole number from 0'),
     tta=(lambda v: v >= 0, 'a whole number from 0'))
 
 def _must(ok, name, value, need):
@@ -65,6 +66,8 @@ class Recipe:
     schedule:str='one_cycle' # Learning rate over the run: 'one_cycle' or 'flat_cos'
     mixup:float=0.          # α of mixup; 0: none
     label_smoothing:float=0. # ε of label smoothing, in [0, 1)
+    class_weights:bool=False # Weigh the loss of a class by the inverse of its share of the training pictures?
+    patience:int=0          # Stop when the validation loss has not fallen for so many epochs; 0: train to the end
     tta:int=0               # Random views averaged at the end; 0: no test time augmentation
     loader:str='cached'     # Where batches come from: 'cached' (each picture decoded once) or 'fastai'
     precision:str='auto'    # 'bf16', 'fp32', or 'auto': bfloat16 where the machine is built for it

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['opts', 'acts', 'splits_for', 'training_labels', 'loaders_for', 'CompileNet', 'StopIfDiverged', 'SplitPerStage',
-           'learner', 'commit', 'provenance', 'write_whole', 'Result', 'cudnn_for', 'outcome_of', 'fit']
+           'class_weights', 'learner', 'commit', 'provenance', 'Result', 'cudnn_for', 'outcome_of', 'fit']
 
 # %% ../nbs/api/12_train.ipynb #f5e46454
-import json, math, os, platform, subprocess, time
+import json, math, platform, subprocess, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -17,16 +17,19 @@ from fastai.vision.all import Adam, Callback, CrossEntropyLossFlat, DataLoaders,
 from fastai.vision.all import accuracy, imagenet_stats, ranger
 import sota_vision
 from .baseline import make_net, set_seed
-from .data.cache import make_cache
-from .data.folders import Split, class_name, label_of, scan
+from .checkpoint import Checkpoint, StopEarly
+from .data.cache import cache_name, make_cache
+from .data.folders import scan
 from .data.images import read_image
 from .data.loaders import cached_loaders
 from .data.sources import data_path
+from .data.splits import Split, class_name
+from .files import write_whole
 from .imagenette import data_block
 from .label_noise import flip_labels, noisy_labels, relabel
 from .label_smoothing import LabelSmoothing
 from .mixup import Mixup
-from .progressive import ProgressiveResize
+from .progressive import ProgressiveResize, epoch_sizes, set_size
 from .recipe import Recipe
 from .speed import DataWait, FusedAdam, fast_cbs
 from .tta import tta
@@ -50,7 +53,7 @@ def training_labels(
     if (split.root/'noisy_imagenette.csv').exists():
         return [class_name(o) for o in noisy_labels(split.train, f'noisy_labels_{100*share:g}')]
     ids = {c: i for i,c in enumerate(split.classes)}
-    right = torch.tensor([ids[label_of(f)] for f in split.train])
+    right = torch.tensor([ids[split.label_of(f)] for f in split.train])
     return [split.classes[i] for i in flip_labels(right, share, len(ids))]
 
 def loaders_for(
@@ -63,7 +66,7 @@ def loaders_for(
     size = recipe.stages[0][1] if recipe.stages else recipe.size
     stats = imagenet_stats if recipe.normalize else None
     if recipe.loader == 'cached':
-        cache = make_cache(split.files, recipe.presize, caches, bar)
+        cache = make_cache([*split.files, *split.unreadable], recipe.presize, caches, bar, bool(split.unreadable))
         made = [cached_loaders(o, cache, recipe.bs, size, recipe.min_scale, stats) for o in splits_for(recipe, split)]
     else:
         def dls_of(o):
@@ -106,18 +109,30 @@ class SplitPerStage(Callback):
     ): self.dls_of = [dls for (epochs,_),dls in zip(stages, made) for _ in range(epochs)]
     def before_epoch(self): self.learn.dls = self.dls_of[self.epoch]
 
+def class_weights(
+    dls:DataLoaders # Its training pictures
+) -> torch.Tensor:  # (classes,) float32, of mean 1 over the training pictures
+    "Weights that let every class count alike in the loss"
+    ds = dls.train_ds
+    ids = torch.tensor([int(o) for o in (ds.labels if hasattr(ds, 'labels') else ds.tls[1])])
+    counts = ids.bincount(minlength=len(dls.vocab))
+    return len(ids)/(len(dls.vocab)*counts.clamp(min=1))
+
 def learner(
     recipe:Recipe,  # What to train
     dls:DataLoaders # Its batches, from `loaders_for`
 ) -> Learner:       # Untrained, with the recipe's callbacks
     "The `Learner` that `recipe` describes"
     net = make_net(recipe.arch, len(dls.vocab), act_cls=acts[recipe.act], sa=recipe.sa)
-    loss = LabelSmoothing(recipe.label_smoothing) if recipe.label_smoothing else CrossEntropyLossFlat()
+    weight = class_weights(dls).to(dls.device) if recipe.class_weights else None
+    loss = (LabelSmoothing(recipe.label_smoothing, weight) if recipe.label_smoothing
+            else CrossEntropyLossFlat(weight=weight))
     cbs = [ProgressiveResize(recipe.stages)] if recipe.stages else []
     if recipe.mixup: cbs.append(Mixup(recipe.mixup))
     bf16 = None if recipe.precision == 'auto' else recipe.precision == 'bf16'
     cbs += fast_cbs(dls.device, bf16, recipe.channels_last)
     if recipe.compile: cbs.append(CompileNet())
+    if recipe.patience: cbs.append(StopEarly(recipe.patience))
     cbs += [DataWait(), StopIfDiverged()]
     return Learner(dls, net, loss, opts[recipe.opt], metrics=accuracy, wd=recipe.wd, cbs=cbs)
 
@@ -144,17 +159,6 @@ def provenance(
         versions=dict(sota_vision=sota_vision.__version__, fastai=fastai.__version__, torch=torch.__version__,
                       torchvision=torchvision.__version__, python=platform.python_version()),
         commit=commit(), date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
-
-def write_whole(
-    file:Path,  # Where to
-    text:str    # What
-):
-    "Write `text` to `file`, all of it or nothing"
-    part = file.with_name(f'{file.name}.{os.getpid()}.part')
-    try:
-        part.write_text(text, encoding='utf-8')
-        part.replace(file)
-    finally: part.unlink(missing_ok=True)
 
 @dataclass
 class Result:
@@ -211,7 +215,8 @@ def fit(
     seed:int=0,         # Seed of weights, order and augmentation
     bar:bool=True,      # Show progress?
     caches:Path=None,   # Where image caches are kept; None: a cache folder of this user
-    cbs:list=()         # Further callbacks, such as fastai's own
+    cbs:list=(),        # Further callbacks, such as fastai's own
+    checkpoint:Path=None # Written after each epoch; if it is there already, the run goes on where it ends
 ) -> Result:            # The trained `Learner` and the run
     "Train `recipe` from scratch on the pictures of `split`"
     if not isinstance(split, Split): split = scan(data_path(split, presize=recipe.presize))
@@ -227,10 +232,15 @@ def fit(
     where['dataset'] |= dict(train=len(learn.dls.train_ds), valid=len(learn.dls.valid_ds))
     quiet = (nullcontext(), nullcontext()) if bar else (learn.no_bar(), learn.no_logging())
     redraw = [SplitPerStage(recipe.stages, made)] if len(made) > 1 else []
+    keep = []
+    if checkpoint:
+        about = json.dumps([asdict(recipe), seed, *(cache_name(o, recipe.presize) for o in (split.train, split.valid))])
+        keep = [Checkpoint(checkpoint, [dl for dls in made for dl in dls.loaders], about)]
     t0 = time.perf_counter()
-    with quiet[0], quiet[1], cudnn_for(recipe), learn.added_cbs([*redraw, *cbs]):
+    with quiet[0], quiet[1], cudnn_for(recipe), learn.added_cbs([*redraw, *cbs, *keep]):
         getattr(learn, 'fit_'+recipe.schedule)(recipe.epochs, recipe.lr)
-    seconds = time.perf_counter()-t0
+    seconds = keep[0].seconds if keep else time.perf_counter()-t0
+    if recipe.stages: set_size(learn.dls, epoch_sizes(recipe.stages)[len(learn.recorder.values)-1])
     run = dict(recipe=asdict(recipe), seed=seed, ready_seconds=round(ready, 1)) | outcome_of(learn, seconds)
     if recipe.tta:
         t0 = time.perf_counter()

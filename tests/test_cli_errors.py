@@ -32,10 +32,10 @@ folders = dict(
     single=(('train/cat/1.png', 'val/cat/1.png'), 'holds 1 class folder'),
     bare=((*train, 'train/fox/note.txt', 'val/cat/1.png'), 'holds no pictures'),
     bare_val=((*train, 'val/cat/note.txt'), 'holds no pictures'),
-    no_val=(train, 'no val/'),
+    no_val=((*train, 'vall/cat/1.png'), 'no val/: give vall/ that name'),
     no_train=(('val/cat/1.png', 'val/dog/1.png'), 'no train/'),
-    deep=((*train, 'train/cat/wild/2.png', 'val/cat/1.png'), 'lie too deep: move them up into'),
-    only_deep=((*train, 'val/cat/wild/old/1.png'), 'lie too deep: move them up into'),
+    twice=((*train, 'val/cat/1.png', 'Test/cat/1.png'), 'both Test/ and val/'),
+    no_folders=(('1.png', '2.png'), 'pictures and no class folders'),
     loose=((*train, 'train/2.png', 'val/cat/1.png'), 'lies beside the class folders'),
     unknown=((*train, 'val/fox/1.png'), 'no net can learn it'))
 

@@ -74,7 +74,7 @@ def record(
     file:Path       # A `.jsonl` file; written anew, whole or not at all
 ):
     "Keep every comparison of `notebooks` in `file`, for `load_comparisons`; `ValueError` if there is none"
-    from sota_vision.train import write_whole
+    from sota_vision.files import write_whole
     kept = [dict(lesson=lesson_name(nb), compared=o.what, runs=o.runs) for nb in notebooks for o in comparisons(nb)]
     if not kept: raise ValueError('the notebooks compare nothing: give executed lessons')
     write_whole(Path(file), ''.join(json.dumps(o, ensure_ascii=False)+'\n' for o in kept))

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from fastai.vision.all import *
 from .augment import check_positive
 from .download import download
-from .folders import Split, label_of, scan
+from .folders import Split, scan
 from .images import read_image
 from .sketchnette.sample import sketchnette
 from ..profile import profile
@@ -72,5 +72,4 @@ def picture_datasets(
 ) -> Datasets:      # Of (`PILImage`, `TensorCategory`); training pictures first
     "The pictures of `split` with their classes"
     n,m = len(split.train), len(split.files)
-    label = [label_of, Categorize(vocab=split.classes, sort=False)]
-    return Datasets(split.files, [[read_image], label], splits=[range(n), range(n, m)])
+    return Datasets(split.files, [[read_image], [split.label_of, Categorize(vocab=split.classes, sort=False)]], splits=[range(n), range(n, m)])

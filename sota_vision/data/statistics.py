@@ -9,14 +9,14 @@ __all__ = ['channel_stats']
 from pathlib import Path
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
+from .images import read_image
 
 # %% ../../nbs/api/08_data_statistics.ipynb #6d577dea
 def _pixels(o):
     "Channels by pixels, float64, of a picture file, a picture or a batch (a tensor, or the first of a tuple)"
     if isinstance(o, (str, Path)):
-        with Image.open(o) as im: o = torch.from_numpy(np.array(im.convert('RGB'))).permute(2,0,1)
+        o = torch.from_numpy(np.array(read_image(o))).permute(2,0,1)
     x = (o[0] if isinstance(o, (tuple, list)) else o).detach().cpu().as_subclass(Tensor)
     if x.ndim not in (3, 4) or not x.numel():
         raise ValueError(f'a tensor of shape {tuple(x.shape)}: '

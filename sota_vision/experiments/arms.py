@@ -18,7 +18,7 @@ from fastai.vision.all import Callback, CancelValidException, Learner, Normalize
 from torch import nn
 from ..baseline import set_seed
 from ..calibration import ece
-from ..data.folders import Split, label_of
+from ..data.folders import Split
 from ..mixing import CutMix, ResizeMix
 from ..recipe import Recipe
 from ..train import cudnn_for, fit, learner, loaders_for, outcome_of, provenance, training_labels
@@ -179,7 +179,7 @@ def memorized_share(
     labels:list     # The label of each training picture as it was taught, in words
 ) -> float:         # In [0, 1]
     "The share of wrong labels that the net gives back"
-    wrong = [i for i,(f,label) in enumerate(zip(split.train, labels)) if label != label_of(f)]
+    wrong = [i for i,(f,label) in enumerate(zip(split.train, labels)) if label != split.label_of(f)]
     with learn.no_bar(), learn.no_logging():
         probs = learn.get_preds(dl=learn.dls.test_dl([split.train[i] for i in wrong]))[0]
     taught = torch.tensor([learn.dls.vocab.o2i[labels[i]] for i in wrong])

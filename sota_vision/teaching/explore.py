@@ -14,9 +14,9 @@ from base64 import b64encode
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from fastai.vision.core import PILImage
 from ..cross_entropy import plot_cross_entropy
-from ..data.folders import label_of, scan
+from ..data.folders import scan
+from ..data.images import read_image
 from ..data.interpolations import plot_interpolations
 from ..data.sources import data_path
 from ..experiments.claims import claim_verdicts
@@ -159,7 +159,8 @@ def one_each(
 ) -> dict:          # Class in words → `Path` of a validation picture
     "A validation picture of every class"
     found = {}
-    for f in scan(data_path(path)).valid: found.setdefault(label_of(f), []).append(f)
+    split = scan(data_path(path))
+    for f in split.valid: found.setdefault(split.label_of(f), []).append(f)
     return {name: fs[nth%len(fs)] for name,fs in found.items()}
 
 # %% ../../nbs/api/34_teaching_explore.ipynb #a93524cd
@@ -167,7 +168,7 @@ def explore_presizing(
     pictures:dict=None  # Name → path of a picture; None: one of every class
 ) -> Explorer:          # Picture, angle, zoom and presize
     "Rotate and zoom a picture in the naive order, and presized"
-    def draw(file, angle, zoom, presize): return plot_presizing(PILImage.create(file), angle, zoom, presize=presize)
+    def draw(file, angle, zoom, presize): return plot_presizing(read_image(file), angle, zoom, presize=presize)
     return Explorer(draw, dict(
         file=Pick('picture', pictures or one_each()), angle=Slider('rotation (degrees)', 20, -45, 45, 5),
         zoom=Slider('zoom (times)', 1.3, 1, 2, .1), presize=Slider('presize (pixels)', 96, 48, 192, 16)))
@@ -234,7 +235,7 @@ def explore_mixup(
     pictures = pictures or one_each()
     def draw(a, b, t):
         if a == b: raise ValueError(f'both pictures are of the class {a}: choose two classes')
-        return plot_mixup(PILImage.create(pictures[a]), PILImage.create(pictures[b]), t, (a, b))
+        return plot_mixup(read_image(pictures[a]), read_image(pictures[b]), t, (a, b))
     names = {o: o for o in pictures}
     first,second = ('church', 'gas pump') if {'church', 'gas pump'} <= names.keys() else list(names)[:2]
     return Explorer(draw, dict(a=Pick('first picture', names, first), b=Pick('second picture', names, second),
@@ -296,7 +297,7 @@ def explore_interpolations(
     pictures:dict=None  # Name → path of a picture; None: one of every class
 ) -> Explorer:          # Picture, angle, number of rotations, size
     "A picture rotated in many small steps, and in one"
-    def draw(file, angle, times, size): return plot_interpolations(PILImage.create(file), angle, times, size)
+    def draw(file, angle, times, size): return plot_interpolations(read_image(file), angle, times, size)
     return Explorer(draw, dict(file=Pick('picture', pictures or one_each()),
                                angle=Slider('rotation (degrees)', 20, -45, 45, 5), times=Slider('rotations', 6, 1, 20),
                                size=Slider('size (pixels)', 64, 32, 160, 16)))

@@ -9,6 +9,7 @@ __all__ = ['plot_views', 'plot_mixup', 'plot_lambda', 'plot_one_cycle', 'plot_pr
 # %% ../../nbs/api/34_teaching_figures.ipynb #c60c5d25
 from fastai.vision.all import *
 from PIL import ImageOps
+from ..data.images import read_image
 from ..data.views import view_batches, view_names
 from ..mix_weights import sample_lambda
 from ..tta import reduce_views, view_preds
@@ -195,7 +196,7 @@ def plot_stages(
     sizes,part,n = epoch_sizes(schedule), relative_cost(costs, schedule), len(schedule)
     fig,axs = plt.subplots(1, n+1, figsize=(9.5, 3), layout='constrained', width_ratios=[1]*n+[1.5])
     for ax,(epochs,size) in zip(axs, schedule):
-        ax.imshow(Resize(size)(PILImage.create(img), split_idx=1), interpolation='nearest')
+        ax.imshow(Resize(size)(read_image(img), split_idx=1), interpolation='nearest')
         ax.set(title=f'{epochs} epoch{"s"*(epochs > 1)} at {size} px', xticks=[], yticks=[])
     ax,epochs = axs[-1],range(1, len(sizes)+1)
     ax.bar(epochs, sizes, width=1, color='C0', edgecolor='white')
