@@ -239,7 +239,7 @@ floors = [
     ['recipe'],
     ['recipes'],
     ['train'],
-    ['experiments.*'],
+    ['experiments.*', 'sharing.*'],
     ['teaching.*', 'cli.*']]
 floor = {name: i for i,names in enumerate(floors) for name in names}
 
