@@ -35,10 +35,10 @@ setup(
     author=cfg['author'], author_email=cfg['author_email'], url=cfg['git_url'],
     license=cfg['license'], license_files=['LICENSE'],
     long_description=Path('README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
-    packages=[*find_packages(include=[lib, f'{lib}.*']), f'{lib}.results'], package_data={f'{lib}.results': ['*']},
+    packages=[*find_packages(include=[lib, f'{lib}.*']), f'{lib}.results'], package_data={f'{lib}.results': ['*'], f'{lib}.sharing': ['*.html']},
     cmdclass={'build_py': Build},
     python_requires=f">={cfg['min_python']}",
     install_requires=entries('requirements'),
-    extras_require={o: entries(f'{o}_requirements') for o in ('lab', 'bench', 'dev')},
+    extras_require={o: entries(f'{o}_requirements') for o in ('lab', 'serve', 'bench', 'dev')},
     entry_points={'console_scripts': entries('console_scripts')},
 )

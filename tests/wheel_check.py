@@ -22,7 +22,7 @@ def build(out):
     "The wheel, made by way of the source archive; it holds every module, result, benchmark and notebook of the tree"
     run(sys.executable, '-m', 'uv', 'build', '--quiet', '--out-dir', out, root)
     wheel = next(out.glob('*.whl'))
-    wanted = {f'sota_vision/{o}' for o in files(root/'sota_vision', '*.py', 'results/*')}
+    wanted = {f'sota_vision/{o}' for o in files(root/'sota_vision', '*.py', '*.html', 'results/*')}
     wanted |= {f'sota_vision/_lessons/{o}' for o in files(root/'nbs', '*.ipynb', '*.png')}
     wanted |= {f'sota_vision/_benchmarks/{o}' for o in files(root/'benchmarks', '*.py')}
     missing = sorted(wanted - set(ZipFile(wheel).namelist()))

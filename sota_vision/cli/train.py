@@ -66,7 +66,7 @@ def sota_train(
     recipe:str='baseline',  # A JSON file, or one of the recipes below
     seed:int=0,             # Seed of weights, order and augmentation
     runs:int=1,             # How many runs, each with the next seed
-    out:Path=Path('runs/last'), # Folder for run.json and weights.pth, one folder per seed if there are several
+    out:Path=Path('runs/last'), # Folder for run.json, weights.pth and the bundle, one folder per seed if there are several
     **changes
 ):
     "Train an image classifier from scratch and write down everything about the run"
@@ -75,12 +75,14 @@ def sota_train(
     from sota_vision.data.folders import scan
     from sota_vision.data.sources import data_path
     from sota_vision.recipes import recipe as make_recipe
+    from sota_vision.sharing.bundle import save_bundle
     from sota_vision.train import fit
     made = make_recipe(recipe, profile, **changes)
     split,seeds,done = scan(data_path(data, profile, made.presize)), range(seed, seed+runs), []
     for s,folder in zip(seeds, out_folders(out, seeds)):
         result = fit(made, split, s)
         result.save(folder)
+        save_bundle(result, folder/'bundle')
         done.append(result.run)
         print(f'seed {s}: {accuracy_line(done[-1:])}, {result.run["seconds"]:.0f} s: {folder/"run.json"}', flush=True)
     if runs > 1: print(f'{runs} runs: {accuracy_line(done)}')
