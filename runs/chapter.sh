@@ -8,6 +8,7 @@ for seed in 0 1 2; do
         "$here/train_once.sh" "runs/chapter/$recipe/$seed" --recipe $recipe --presize 256 --seed $seed --data "$data"
     done
     for split in random random_per_stage; do
-        "$here/train_once.sh" "runs/chapter/$split/$seed" --recipe chapter --presize 256 --split $split --seed $seed --data "$data"
+        "$here/train_once.sh" "runs/chapter/$split/$seed" --recipe chapter --presize 256 --split $split \
+            --seed $seed --data "$data"
     done
 done

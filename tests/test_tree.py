@@ -241,6 +241,14 @@ def test_size(committed):
     assert not large, f'over 5 MB: {large}'
     assert sum(sizes.values()) < 40_000_000, 'the tree holds more than 40 MB'
 
+def test_scripts_keep_to_120_characters(committed):
+    "Of code that is no Python; ruff looks at the rest"
+    kinds = 'Makefile', '.ci/run', '*.sh', '*.toml', '*.yml'
+    scripts = [o for o in committed if any(fnmatch(o, kind) for kind in kinds)]
+    lines = [(o, line) for o in scripts for line in (root/o).read_text(encoding='utf-8').splitlines()]
+    long = [f'{o}: {line}' for o,line in lines if len(line) > 120]
+    assert scripts and not long, f'over 120 characters: {long}'
+
 # Floors
 
 techniques = sorted(v for k,v in exports.items() if '/' not in k and v != 'baseline')
