@@ -12,27 +12,23 @@ from statistics import stdev
 from scipy.stats import t as student_t
 from ..baseline import make_net
 from ..recipe import Recipe
-from .checks import Checked, Wrong, judged, pair, same
+from .checks import exercise, require
 
 # %% ../../nbs/api/33_teaching_checks_all_together.ipynb #66c1b20a
-def _as_text(fields): return json.dumps(fields, sort_keys=True, default=str)    # tuples and lists are the same in it
-
-@judged('Right: two runs and what tells them apart. Anything else that differs between their results is chance.')
-def check_differing(
-    differing   # Yours: (recipe a, recipe b) → dict: field → (value in a, value in b), where they differ
-) -> Checked:   # What is wrong, or what it proves
-    "Does `differing` name the fields in which two recipes differ?"
+@exercise('Right: two runs and what tells them apart. Anything else that differs between their results is chance.')
+def check_differing(differing):
+    "`differing(recipe a, recipe b)` is a dict: field → (value in a, value in b), where they differ"
+    def plain(o): return json.loads(json.dumps(o, default=str))     # tuples and lists are the same in it
     a = Recipe()
     for change in (dict(mixup=.4), dict(), dict(epochs=9, lr=1e-3, stages=((4, 32), (5, 64)))):
-        got,want = differing(a, replace(a, **change)), {k: (getattr(a, k), v) for k,v in change.items()}
-        if not isinstance(got, dict):
-            raise Wrong(f'it returned a {type(got).__name__}: return a dict from field to both values')
-        if more := [k for k in got if k not in want]:
-            raise Wrong(f'{more[0]!r} is equal in both recipes, and it is named all the same')
-        if less := [k for k in want if k not in got]: raise Wrong(f'{less[0]!r} differs and is not named')
-        if _as_text(got) == _as_text({k: v[::-1] for k,v in want.items()}) != _as_text(want):
-            raise Wrong('the values are the wrong way around: first that of a')
-        if _as_text(got) != _as_text(want): raise Wrong(f'for {change} it gave {got}: return both values, as a tuple')
+        got = differing(a, replace(a, **change))
+        require({f'it returned a {type(got).__name__}: return a dict from field to both values': isinstance(got, dict)})
+        got,want = plain(got), plain({k: (getattr(a, k), v) for k,v in change.items()})
+        for k in want | got:
+            require({f'{k!r} is equal in both recipes, and it is named all the same': k in want,
+                     f'{k!r} differs and is not named': k in got})
+            require({'the values are the wrong way around: first that of a': got[k] != want[k][::-1],
+                     f'for {change} it gave {got}: return both values, as a tuple': got[k] == want[k]})
 
 # %% ../../nbs/api/33_teaching_checks_all_together.ipynb #7d35e76d
 def _seeds(sd, half, quantile=None):
@@ -41,41 +37,32 @@ def _seeds(sd, half, quantile=None):
     while (quantile or student_t.ppf(.975, n-1))*sd/math.sqrt(n) > half: n += 1
     return n
 
-@judged('Right: you know the cost before you start. Half the width takes about four times the seeds.')
-def check_seeds_needed(
-    seeds_needed    # Yours: (paired differences of a pilot, half width in the same unit) → number of seeds, from 2
-) -> Checked:       # What is wrong, or what it proves
-    "Is `seeds_needed` the smallest number of pairs with a 95 % interval of ± `half`, at the spread of the pilot?"
+@exercise('Right: you know the cost before you start. Half the width takes about four times the seeds.', tol=1e-6)
+def check_seeds_needed():
+    "`seeds_needed(paired differences of a pilot, half)`: the fewest seeds, from 2, with a 95 % interval of ± half"
     for diffs,half in (([3., -1., 2.], 1.), ([.012, .002, .007, -.004], .01), ([3., -1., 2.], 2.), ([1., 1.2, .8], 5.)):
-        sd,n,case = stdev(diffs), len(diffs), f'seeds_needed({diffs}, {half})'
+        sd,n = stdev(diffs), len(diffs)
         want = _seeds(sd, half)
-        same(seeds_needed(diffs, half), want, case, [
-            (_seeds(sd, half, 1.96),
-             f'{case} gives what the normal distribution gives: with few seeds Student’s t is wider'),
-            (_seeds(sd*math.sqrt((n-1)/n), half), f'{case} is too small: `stdev` divides by n − 1, `pstdev` by n'),
-            (_seeds(sd, half, student_t.ppf(.975, n-1)),
-             f'{case} keeps the t of the pilot: with more seeds it shrinks'),
-            (_seeds(sd, half/2), f'{case} is too large: `half` is what the interval reaches to one side'),
-            (want-1, f'{case} is one too few: at that number the interval is still wider')], tol=1e-6)
+        yield (diffs, half), want, {
+            'that is what the normal distribution gives: with few seeds Student’s t is wider': _seeds(sd, half, 1.96),
+            'this is too small: `stdev` divides by n − 1, `pstdev` by n': _seeds(sd*math.sqrt((n-1)/n), half),
+            'this keeps the t of the pilot: with more seeds it shrinks': _seeds(sd, half, student_t.ppf(.975, n-1)),
+            'this is too large: `half` is what the interval reaches to one side': _seeds(sd, half/2),
+            'this is one too few: at that number the interval is still wider': want-1}
 
 # %% ../../nbs/api/33_teaching_checks_all_together.ipynb #e739697d
-@judged('Right: every parameter is in one of the two groups, and only weights of convolutions and linear layers decay.')
-def check_decay_groups(
-    decay_groups    # Yours: net → (list of parameters that decay, list of those that do not)
-) -> Checked:       # What is wrong, or what it proves
-    "Does `decay_groups` split a net as He et al. 2018, section 3.1 (no bias decay), do?"
+@exercise('Right: each parameter is in one of the groups, and only weights of convolutions and linear layers decay.')
+def check_decay_groups(decay_groups):
+    "`decay_groups(net)` is (list of parameters that decay, list of those that do not), He et al. 2018, section 3.1"
     net = make_net('xresnet10', 4)
-    names,ndim = {id(p): k for k,p in net.named_parameters()}, {id(p): p.ndim for p in net.parameters()}
-    groups = pair(decay_groups(net), 'decay_groups(net)', 'a list of what decays and a list of what does not')
-    decay,rest = ([id(p) for p in group] for group in groups)
+    names,got = {id(p): k for k,p in net.named_parameters()}, decay_groups(net)
+    two = isinstance(got, (tuple, list)) and len(got) == 2
+    require({'decay_groups(net) should return two things: a list of what decays and one of what does not': two})
+    decay,rest = ([names.get(id(p)) for p in group] for group in got)
     listed = decay+rest
-    if odd := [o for o in listed if o not in names]:
-        raise Wrong(f'{len(odd)} of the listed things are not parameters of the net')
-    if lost := [v for k,v in names.items() if k not in listed]:
-        raise Wrong(f'{lost[0]} is in neither list: it would not be trained at all')
-    if len(set(listed)) != len(listed):
-        raise Wrong('some parameters are listed twice: an optimizer would step them twice')
-    if wrong := [o for o in decay if ndim[o] == 1]:
-        raise Wrong(f'{names[wrong[0]]} decays: biases, and both γ and β of batch normalization, should not')
-    if wrong := [o for o in rest if ndim[o] > 1]:
-        raise Wrong(f'{names[wrong[0]]} does not decay: the weights of convolutions and linear layers should')
+    require({'some of the listed things are not parameters of the net': None not in listed,
+             'some parameters are listed twice: an optimizer would step them twice': len({*listed}) == len(listed)})
+    for k,p in sorted(net.named_parameters(), key=lambda o: o[1].ndim):
+        require({f'{k} is in neither list: it would not be trained at all': k in listed,
+                 f'{k} decays: biases, and both γ and β of batch normalization, should not': p.ndim > 1 or k in rest,
+                 f'{k} does not decay: weights of convolutions and linear layers should': p.ndim == 1 or k in decay})

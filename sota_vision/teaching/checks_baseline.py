@@ -7,40 +7,34 @@ __all__ = ['check_top_k', 'check_sgdr']
 
 # %% ../../nbs/api/33_teaching_checks_baseline.ipynb #c8029730
 import math, torch
-from .checks import Checked, judged, same
+from .checks import exercise
 
 # %% ../../nbs/api/33_teaching_checks_baseline.ipynb #503334b3
-@judged('Right: it is `accuracy` for k = 1, and 1 when k is the number of classes. '
-        'ImageNet results are reported so, with k = 5.')
-def check_top_k(
-    top_k       # Yours: (logits (n, classes), targets (n,), k) → fraction of the pictures, in [0, 1]
-) -> Checked:   # What is wrong, or what it proves
-    "Is `top_k` the fraction of pictures whose class is among the k largest logits?"
+@exercise('Right: it is `accuracy` for k = 1, and 1 when k is the number of classes. '
+          'ImageNet results are reported so, with k = 5.')
+def check_top_k():
+    "`top_k(logits (n, classes), targets (n,), k)` is the fraction of pictures whose class is among the k largest"
     logits,targets = torch.randn(40, 6), torch.randint(6, (40,))
     rank = (logits > logits.gather(1, targets[:,None])).sum(1)
-    top1 = (rank < 1).float().mean()
     for k in (2, 1, 6):
         want = (rank < k).float().mean()
-        same(top_k(logits, targets, k), want, f'top_k for 40 pictures and k={k}', [
-            (top1, f'that is the accuracy for k=1: for k={k} the class must be among the {k} largest logits'),
-            (40*want, 'it counts the pictures: divide by how many there are'),
-            (want/k, 'divide by the number of pictures, not of all predictions')])
+        yield (logits, targets, k), want, {
+            f'that is the accuracy for k=1: the class must be among the {k} largest logits': (rank < 1).float().mean(),
+            'it counts the pictures: divide by how many there are': 40*want,
+            'divide by the number of pictures, not of all predictions': want/k}
 
 # %% ../../nbs/api/33_teaching_checks_baseline.ipynb #46890e95
 def _restarts(t, first, mult, low, high):
-    "Equation 5 of Loshchilov and Hutter"
+    "Equation 5 of Loshchilov and Hutter 2016"
     while t >= first: t,first = t-first, first*mult
     return low + (high-low)*(1+math.cos(math.pi*t/first))/2
 
-@judged('Right: the rate falls along half a cosine and jumps back to the top, after longer and longer periods.')
-def check_sgdr(
-    sgdr        # Yours: (epoch t, first, mult, low, high) → learning rate in epoch t ≥ 0, which may be a fraction
-) -> Checked:   # What is wrong, or what it proves
-    "Is `sgdr` the schedule of Loshchilov and Hutter 2016, equation 5?"
+@exercise('Right: the rate falls along half a cosine and jumps back to the top, after longer and longer periods.')
+def check_sgdr():
+    "`sgdr(epoch t ≥ 0, which may be a fraction, first, mult, low, high)` is the learning rate, with warm restarts"
     for mult in (1, 2, 3):
         for t in (0, 2.5, 5, 9.5, 10, 15, 29.5, 30, 50):
-            want = _restarts(t, 10, mult, .001, .1)
-            same(sgdr(t, 10, mult, .001, .1), want, f'sgdr({t}, 10, {mult}, .001, .1)', [
-                (.001, 'after the first period it stays at the bottom: the rate starts again at high'),
-                (_restarts(t, 10, 1, .001, .1),
-                 'every period takes as long as the first: the next is `mult` times as long')])
+            args = 10, mult, .001, .1
+            yield (t, *args), _restarts(t, *args), {
+                'after the first period it stays at the bottom: the rate starts again at high': .001,
+                'every period lasts as long as the first: the next is `mult` times as long': _restarts(t, 10, 1, .001, .1)}

@@ -8,24 +8,17 @@ __all__ = ['check_temperature']
 # %% ../../nbs/api/33_teaching_checks_calibration.ipynb #8c5057bf
 import torch
 import torch.nn.functional as F
-from .checks import Checked, judged, same
+from .checks import exercise
 
 # %% ../../nbs/api/33_teaching_checks_calibration.ipynb #1873fe44
-def _best_temperature(z, y):
-    "The temperature of the smallest loss on a fine grid"
-    ts = torch.logspace(-1, 1, 301, 10.)
-    return ts[torch.stack([F.cross_entropy(z/t, y) for t in ts]).argmin()]
-
-@judged('Right: dividing the logits by it makes the net as confident as it is accurate, and no answer changes.')
-def check_temperature(
-    temperature # Yours: (logits (n, classes), targets (n,)) → the temperature T above 0
-) -> Checked:   # What is wrong, or what it proves
-    "Is `temperature` that of Guo et al. 2017, section 4.2: the T with the smallest cross-entropy of logits/T?"
-    z = torch.randn(800, 5)*1.5
+@exercise('Right: dividing the logits by it makes the net as confident as it is accurate, and no answer changes.',
+          tol=.03)
+def check_temperature():
+    "`temperature(logits (n, classes), targets (n,))` minimizes the cross-entropy of logits/T (Guo et al. 2017, 4.2)"
+    z,ts = torch.randn(800, 5)*1.5, torch.logspace(-1, 1, 301, 10.)
     y = z.softmax(1).multinomial(1)[:,0]
     for scale in (1., 2.5, .5):
-        want = _best_temperature(scale*z, y)
-        case = f'temperature for logits that are {scale:g} times the calibrated ones'
-        same(temperature(scale*z, y), want, case, [
-            (1/want, 'that is 1/T: the logits are divided by T'),
-            (1., 'T has not moved from 1: does your loop reach it, and with large enough steps?')], tol=.03)
+        want = ts[torch.stack([F.cross_entropy(scale*z/t, y) for t in ts]).argmin()]
+        yield (scale*z, y), want, {
+            'that is 1/T: the logits are divided by T': 1/want,
+            'T has not moved from 1: does your loop reach it, and with large enough steps?': 1.}

@@ -7,17 +7,14 @@ __all__ = ['check_name_label']
 
 # %% ../../nbs/api/33_teaching_checks_imagenette.ipynb #7d03acd1
 from pathlib import Path
-from .checks import Checked, Wrong, judged
+from .checks import Wrong, exercise
 
 # %% ../../nbs/api/33_teaching_checks_imagenette.ipynb #e7b1f852
-_rule = 'the class is everything before the last underscore'
-
-@judged('Right: one rule reads every name, also of breeds with several words. '
-        'The Oxford pets need no folder per class.')
-def check_name_label(
-    name_label  # Yours: path of a picture such as `great_pyrenees_173.jpg` → 'great pyrenees'
-) -> Checked:   # What is wrong, or what it proves
-    "Does `name_label` read the class from a file's name?"
+@exercise('Right: one rule reads every name, also of breeds with several words. '
+          'The Oxford pets need no folder per class.')
+def check_name_label(name_label):
+    "`name_label(path of a picture such as great_pyrenees_173.jpg)` is 'great pyrenees'"
+    rule = 'the class is everything before the last underscore'
     for want in 'beagle', 'great pyrenees', 'american pit bull terrier':
         name,words = f'{want.replace(" ", "_")}_32.jpg', want.split()
         got = name_label(Path('my_pets/images')/name)
@@ -25,4 +22,4 @@ def check_name_label(
                  words[0]: 'the name of a class may have several words',
                  ' '.join(words[:2]): 'the name of a class may have more than two words',
                  'images': 'here the file name holds the class, not the folder'}
-        if got != want: raise Wrong(f'{name} gave {got!r}: {hints.get(got, _rule)}')
+        if got != want: raise Wrong(f'{name} gave {got!r}: {hints.get(got, rule)}')

@@ -8,39 +8,34 @@ __all__ = ['check_lowest_loss', 'check_prior_loss']
 # %% ../../nbs/api/33_teaching_checks_label_smoothing.ipynb #00d9dbda
 import math, torch
 import torch.nn.functional as F
-from .checks import Checked, judged, same
+from .checks import exercise
 
 # %% ../../nbs/api/33_teaching_checks_label_smoothing.ipynb #a15069de
-def _entropy(p): return torch.special.entr(p).sum(-1)
+def _entropy(p): return torch.special.entr(torch.tensor(p)).sum()
 
-@judged('Right: this is the entropy of the target, and no net gets below it. '
-        'A smoothed loss of 0.5 may be a perfect one.')
-def check_lowest_loss(
-    lowest_loss # Yours: (ε, n classes) → the smallest smoothed cross-entropy, in nats
-) -> Checked:   # What is wrong, or what it proves
-    "Is `lowest_loss` the entropy of a target smoothed by ε?"
+@exercise('Right: this is the entropy of the target, and no net gets below it. '
+          'A smoothed loss of 0.5 may be a perfect one.')
+def check_lowest_loss():
+    "`lowest_loss(ε, n classes)` is the smallest smoothed cross-entropy, in nats"
     for eps,n in ((.1, 10), (.1, 2), (.4, 5), (0., 10)):
-        target = torch.tensor([1-eps+eps/n] + [eps/n]*(n-1)).double()
-        others_only = torch.tensor([1-eps] + [eps/(n-1)]*(n-1)).double()
-        want = _entropy(target)
-        same(lowest_loss(eps, n)+0., want, f'lowest_loss({eps}, {n})', [
-            (-want, 'the sign is wrong: a loss is not below 0'),
-            (-target[0].log(), 'the wrong classes have a part of the target as well, and their logarithms count'),
-            (_entropy(others_only), 'ε is divided among all classes, the right one too'),
-            (want/math.log(2), 'these are bits: take the natural logarithm')])
+        right = 1-eps+eps/n
+        want = _entropy([right] + [eps/n]*(n-1))
+        yield (eps, n), want, {
+            'the sign is wrong: a loss is not below 0': -want,
+            'the wrong classes have a part of the target as well, and their logarithms count': -math.log(right),
+            'ε is divided among all classes, the right one too': _entropy([1-eps] + [eps/(n-1)]*(n-1)),
+            'these are bits: take the natural logarithm': want/math.log(2)}
 
 # %% ../../nbs/api/33_teaching_checks_label_smoothing.ipynb #5b5ae933
-@judged('Right: with a uniform prior it is the loss of the lesson; '
-        'with class frequencies a rare class is expected less.')
-def check_prior_loss(
-    prior_loss  # Yours: (logits (n, classes), targets (n,), prior u (classes,), ε) → mean loss in nats
-) -> Checked:   # What is wrong, or what it proves
-    "Is `prior_loss` cross-entropy with ε of the target taken from a prior (Szegedy et al. 2015, section 7)?"
+@exercise('Right: with a uniform prior it is the loss of the lesson; '
+          'with class frequencies a rare class is expected less.')
+def check_prior_loss():
+    "`prior_loss(logits (n, classes), targets (n,), prior (classes,), ε)`, in nats (Szegedy et al. 2015, section 7)"
     z,y,u,uniform = torch.randn(7, 4), torch.randint(4, (7,)), torch.tensor([.1, .2, .3, .4]), torch.full((4,), .25)
     def loss(prior, eps): return F.cross_entropy(z, F.one_hot(y, 4)*(1-eps) + eps*prior)
-    for prior,eps,name in ((uniform, .1, 'a uniform prior'), (u, .3, 'the prior [.1, .2, .3, .4]'), (u, 0., 'ε = 0')):
-        mistakes = [(loss(prior, 0.), 'the prior has no effect: that is plain cross-entropy'),
-                    (7*loss(prior, eps), 'that is the sum over the pictures: take the mean'),
-                    (loss(prior/4, eps), 'u sums to 1 already: do not divide by the number of classes')]
-        if prior is u: mistakes.append((loss(uniform, eps), 'u is not used: that is the loss with a uniform prior'))
-        same(prior_loss(z, y, prior, eps), loss(prior, eps), f'prior_loss with {name}', mistakes)
+    for prior,eps in ((uniform, .1), (u, .3), (u, 0.)):
+        yield (z, y, prior, eps), loss(prior, eps), {
+            'the prior has no effect: that is plain cross-entropy': loss(prior, 0.),
+            'that is the sum over the pictures: take the mean': 7*loss(prior, eps),
+            'u sums to 1 already: do not divide by the number of classes': loss(prior/4, eps),
+            'u is not used: that is the loss with a uniform prior': loss(uniform, eps)}

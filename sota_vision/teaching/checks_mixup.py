@@ -7,92 +7,67 @@ __all__ = ['check_mixed_target', 'check_round_patch', 'check_cutout']
 
 # %% ../../nbs/api/33_teaching_checks_mixup.ipynb #2030a8a5
 import math, torch
-import torch.nn.functional as F
-from torch import Tensor
-from .checks import Checked, Wrong, judged, numbers, pair, same, unchanged
+from ..label_smoothing import smooth_targets
+from .checks import exercise, numbers, require, same
 
 # %% ../../nbs/api/33_teaching_checks_mixup.ipynb #d5793aa8
 def _target(a, b, lam, eps, n):
     "λ of class `a` and the rest of class `b`, both smoothed"
-    one_hot = F.one_hot(torch.tensor([a, b]), n).double()
-    return (lam*one_hot[0] + (1-lam)*one_hot[1])*(1-eps) + eps/n
+    return torch.tensor([lam, 1-lam]) @ smooth_targets(torch.tensor([a, b]), n, eps)
 
-@judged('Right: the target sums to 1, and mixing smoothed targets is the same as smoothing mixed ones.')
-def check_mixed_target(
-    mixed_target    # Yours: (class a, class b, λ of a, ε, n classes) → target (n,)
-) -> Checked:       # What is wrong, or what it proves
-    "Is `mixed_target` what mixup asks for when the loss smooths its labels?"
+@exercise('Right: the target sums to 1, and mixing smoothed targets is the same as smoothing mixed ones.')
+def check_mixed_target():
+    "`mixed_target(class a, class b, λ of a, ε, n classes)` is what mixup with smoothed labels asks for, (n,)"
     for a,b,lam,eps in ((0, 2, .7, .1), (3, 1, .2, .2), (1, 1, .6, .1), (0, 1, 1., 0.)):
         want = _target(a, b, lam, eps, 4)
-        same(mixed_target(a, b, lam, eps, 4), want, f'mixed_target({a}, {b}, {lam}, {eps}, 4)', [
-            (_target(a, b, lam, 0, 4), 'the target is mixed, but not smoothed'),
-            (_target(b, a, lam, eps, 4), 'λ is the weight of the first class, not of the second'),
-            (want + eps/4, 'it sums to more than 1: ε is added twice'),
-            (_target(a, b, lam, 2*eps-eps**2, 4), 'ε is applied twice, before mixing and after: once is enough')])
+        yield (a, b, lam, eps, 4), want, {
+            'the target is mixed, but not smoothed': _target(a, b, lam, 0, 4),
+            'λ is the weight of the first class, not of the second': _target(b, a, lam, eps, 4),
+            'it sums to more than 1: ε is added twice': want + eps/4,
+            'ε is applied twice, before mixing and after: once is enough': _target(a, b, lam, 2*eps-eps**2, 4)}
 
 # %% ../../nbs/api/33_teaching_checks_mixup.ipynb #134d4414
-def _disc(h, w, row, col, radius):
-    "Mask (h, w) of the pixels within `radius` of a point"
-    return (torch.arange(h)[:,None]-row)**2 + (torch.arange(w)-col)**2 <= radius**2
+def _disc(row, col, radius):
+    "Mask (12, 16) of the pixels within `radius` of a point"
+    return (torch.arange(12)[:,None]-row)**2 + (torch.arange(16)-col)**2 <= radius**2
 
-@judged('Right: λ is counted on the pixels, so it is also true at the edges. CutMix does not need rectangles.')
-def check_round_patch(
-    round_patch # Yours: (x (n, c, h, w), perm (n,), row, col, radius in px) → (mixed pictures, λ: fraction kept)
-) -> Checked:   # What is wrong, or what it proves
-    "Does `round_patch` paste the other image's pixels within a radius, and count what is left?"
+@exercise('Right: λ is counted on the pixels, so it is also true at the edges. CutMix does not need rectangles.')
+def check_round_patch(round_patch):
+    "`round_patch(x (n, c, h, w), perm (n,), row, col, radius in px)` is (mixed pictures, λ: fraction kept)"
     x,perm = torch.rand(3, 2, 12, 16), torch.tensor([2, 0, 1])
-    before = x.clone()
     for row,col,r in ((6, 8, 3), (1, 15, 5), (6, 8, 40)):
         case = f'round_patch at row {row}, column {col}, radius {r}, in pictures of 12×16'
-        got,lam = pair(round_patch(x, perm, row, col, r), case, 'the pictures and λ')
-        unchanged(x, before, 'x')
-        disc,transposed = _disc(12, 16, row, col, r), _disc(12, 16, col, row, r)
-        same(got, torch.where(disc, x[perm], x), case, [
-            (torch.where(disc, x, x[perm]), 'inside and outside are swapped'),
-            (torch.where(disc, 0., x), 'the patch is black: the pixels of the other image, x[perm], belong there'),
-            (torch.where(transposed, x[perm], x), 'row and column are swapped')])
-        same(lam, 1-disc.double().mean(), f'λ of {case}', [
-            (disc.double().mean(), 'λ is the fraction that is kept, not the fraction that is pasted'),
-            (1-math.pi*r*r/(12*16), 'λ from πr² is not what was pasted: pixels are square, '
-                                    'and an edge cuts the patch off; count the pixels')])
+        got,disc = round_patch(x, perm, row, col, r), _disc(row, col, r)
+        two = isinstance(got, (tuple, list)) and len(got) == 2
+        require({f'{case} should return two things: the pictures and λ': two})
+        same(got[0], torch.where(disc, x[perm], x), case, {
+            'inside and outside are swapped': torch.where(disc, x, x[perm]),
+            'the patch is black: the pixels of the other image, x[perm], belong there': torch.where(disc, 0., x),
+            'row and column are swapped': torch.where(_disc(col, row, r), x[perm], x)})
+        same(got[1], 1-disc.double().mean(), f'λ of {case}', {
+            'λ is the fraction that is kept, not the fraction that is pasted': disc.double().mean(),
+            'λ from πr² is not what was pasted, at the edges least of all: count the pixels': 1-math.pi*r*r/(12*16)})
 
 # %% ../../nbs/api/33_teaching_checks_mixup.ipynb #49f96799
-def _check_squares(gone, side):
-    "`Wrong` unless the masks `gone`, (n, h, w), are squares of `side` px around any pixel, cut off at the edges"
-    rows,cols = gone.any(2), gone.any(1)
-    sides = torch.stack([rows.sum(1), cols.sum(1)])
-    if not (gone.sum((1, 2)) == sides[0]*sides[1]).all():
-        raise Wrong('the zeros of a picture do not make up one rectangle')
-    if sides.max() != side: raise Wrong(f'the largest square has a side of {sides.max()} px, where {side} is expected')
-    if (gone == gone[:1]).all(): raise Wrong('all pictures lose the same pixels: choose a position for each of them')
-    if (sides == side).all():
-        raise Wrong('every square lies inside: in the paper its centre may be any pixel, '
-                    'and what hangs over the edge is cut off')
-    if sides.min() == 0: raise Wrong('some pictures lose nothing: the centre of the square must lie in the picture')
-    if sides.min() < side//2:
-        raise Wrong('some squares are cut to less than half: '
-                    'the random pixel is the centre of the square, not a corner')
-    if (rows == cols).all():
-        raise Wrong('every centre lies on the diagonal: choose its row and its column independently')
-    whole = (sides == side).double().mean()
-    if not .45 < whole < .8:
-        raise Wrong(f'{whole:.0%} of the sides are whole, where about 65 % would be: '
-                    'is every pixel equally likely to be the centre?')
-
-@judged('Right: a square of zeros around any pixel, another for each picture, cut off where it hangs over the edge.')
-def check_cutout(
-    cutout      # Yours: (x (n, c, h, w), side in px) → pictures with a square of zeros in each
-) -> Checked:   # What is wrong, or what it proves
-    "Does `cutout` mask as DeVries and Taylor 2017, section 3.2, do?"
+@exercise('Right: a square of zeros around any pixel, another for each picture, cut off where it hangs over the edge.')
+def check_cutout(cutout):
+    "`cutout(x (n, c, h, w), side in px)` sets a square of each picture to 0 (DeVries and Taylor 2017, section 3.2)"
     x = torch.rand(400, 3, 20, 20) + 1
-    before = x.clone()
-    got = cutout(x, 8)
-    unchanged(x, before, 'x')
-    same(numbers(got, 'cutout(x, 8)').shape, x.shape, 'the shape of cutout(x, 8)')
-    got = torch.as_tensor(got).as_subclass(Tensor)
+    got = numbers(cutout(x, 8), 'cutout(x, 8)')
+    require({f'cutout(x, 8) has the shape {tuple(got.shape)}, where that of x is expected': got.shape == x.shape})
     gone = got == 0
-    if not (gone | (got == x)).all(): raise Wrong('outside of the square the pictures are changed as well')
-    if not gone.any(): raise Wrong('no pixel is 0: fill the square with zeros')
-    if not (gone == gone[:,:1]).all():
-        raise Wrong('only some of the channels are 0: the square goes through all of them')
-    _check_squares(gone[:,0], 8)
+    rows,cols = gone[:,0].any(2), gone[:,0].any(1)
+    sides = torch.stack([rows.sum(1), cols.sum(1)])
+    whole = (sides == 8).double().mean()
+    require({
+        'outside of the square the pictures are changed as well': (gone | (got == x)).all(),
+        'no pixel is 0: fill the square with zeros': gone.any(),
+        'only some of the channels are 0: the square goes through all of them': (gone == gone[:,:1]).all(),
+        'the zeros of a picture do not make up one rectangle': (gone[:,0].sum((1, 2)) == sides.prod(0)).all(),
+        f'the largest square has a side of {sides.max()} px, where 8 is expected': sides.max() == 8,
+        'all pictures lose the same pixels: choose a position for each of them': (gone != gone[:1]).any(),
+        'every square lies inside: in the paper its centre may be any pixel, and the edge cuts it off': whole < 1,
+        'some pictures lose nothing: the centre of the square must lie in the picture': sides.min() > 0,
+        'some squares are cut to less than half: the random pixel is the centre, not a corner': sides.min() >= 4,
+        'every centre lies on the diagonal: choose its row and its column independently': (rows != cols).any(),
+        f'{whole:.0%} of the sides are whole, not about 65 %: is every pixel equally likely?': .45 < whole < .8})

@@ -8,72 +8,55 @@ __all__ = ['check_undo', 'check_fold', 'check_adabn']
 # %% ../../nbs/api/33_teaching_checks_normalization.ipynb #34bf36af
 import torch
 import torch.nn.functional as F
-from copy import deepcopy
 from torch import nn
-from .checks import Checked, Wrong, judged, same, unchanged
+from .checks import exercise, require, same
 
 # %% ../../nbs/api/33_teaching_checks_normalization.ipynb #3dbb245b
-def _channels(values): return torch.tensor(values).view(3, 1, 1)
+_mean,_std = [.485, .456, .406], [.2, .3, .25]
+_m,_s = (torch.tensor(o).view(3, 1, 1) for o in (_mean, _std))
 
-@judged('Right: pictures come back as they were. `show_batch` does this to draw what the net has seen.')
-def check_undo(
-    undo        # Yours: (x (n, 3, h, w) normalized, mean, std: a list of three floats each) → the pictures before
-) -> Checked:   # What is wrong, or what it proves
-    "Does `undo` take a normalization back?"
-    raw,mean,std = torch.rand(2, 3, 4, 5), [.485, .456, .406], [.2, .3, .25]
-    m,s = _channels(mean),_channels(std)
-    x = (raw-m)/s
-    before = x.clone()
-    same(undo(x, mean, std), raw, 'undo for pictures of (2, 3, 4, 5)', [
-        ((x-m)/s, 'that normalizes a second time: invert both steps'),
-        ((x+m)*s, 'both steps are inverted, but not their order: what was done last is undone first'),
-        (x*s-m, 'the mean was subtracted, so it must be added')])
-    unchanged(x, before, 'x')
+@exercise('Right: pictures come back as they were. `show_batch` does this to draw what the net has seen.')
+def check_undo():
+    "`undo(x (n, 3, h, w) normalized, mean, std: a list of three floats each)` is the pictures before"
+    raw = torch.rand(2, 3, 4, 5)
+    x = (raw-_m)/_s
+    yield (x, _mean, _std), raw, {
+        'that normalizes a second time: invert both steps': (x-_m)/_s,
+        'both steps are inverted, but not their order: what was done last is undone first': (x+_m)*_s,
+        'the mean was subtracted, so it must be added': x*_s-_m}
 
 # %% ../../nbs/api/33_teaching_checks_normalization.ipynb #0066504a
-@judged('Right: the layer takes raw pictures and gives what it gave for normalized ones, '
-        'so the statistics travel inside the weights.')
-def check_fold(
-    fold        # Yours: (a `Conv2d` without padding, mean, std: three floats each) → a `Conv2d` for raw pictures
-) -> Checked:   # What is wrong, or what it proves
-    "Does `fold` build a normalization into a convolution?"
-    raw,mean,std = torch.rand(2, 3, 9, 9), [.485, .456, .406], [.2, .3, .25]
-    m,s = _channels(mean),_channels(std)
+@exercise('Right: the layer takes raw pictures and gives what it gave for normalized ones, '
+          'so the statistics travel inside the weights.')
+def check_fold(fold):
+    "`fold(a Conv2d without padding, mean, std: three floats each)` is a `Conv2d` for raw pictures"
+    raw = torch.rand(2, 3, 9, 9)
     for bias in (True, False):
         conv = nn.Conv2d(3, 4, 3, stride=2, bias=bias)
-        before,want = deepcopy(conv), conv((raw-m)/s)
-        got = fold(conv, mean, std)
-        unchanged(conv.weight, before.weight, 'the convolution you were given')
-        if not isinstance(got, nn.Conv2d): raise Wrong(f'it returned a {type(got).__name__}: build a new `Conv2d`')
-        if not bias and got.bias is None:
-            raise Wrong('without a bias the mean cannot be subtracted: give the new layer one, '
-                        'even if the old one had none')
-        same(got(raw), want, f'the folded layer (old one {"with" if bias else "without"} bias)', [
-            (F.conv2d(raw/s, before.weight, before.bias, 2),
-             'the weights are right, the bias is not: what should come out for a picture that is the mean everywhere?'),
-            (F.conv2d(raw*s, before.weight, got.bias, 2),
-             'the weights are multiplied by the deviation: to divide the pictures by it, divide the weights')],
-            tol=1e-3)
+        weight,want,got = conv.weight.detach().clone(), conv((raw-_m)/_s), fold(conv, _mean, _std)
+        require({'the convolution you were given is changed: build a new one': torch.equal(conv.weight, weight),
+                 f'it returned a {type(got).__name__}: build a new `Conv2d`': isinstance(got, nn.Conv2d)})
+        require({'without a bias the mean cannot be subtracted: give the new layer one': got.bias is not None})
+        same(got(raw), want, f'the folded layer (old one {"with" if bias else "without"} bias)', {
+            'the weights are right, the bias is not: what should a picture give that is the mean everywhere?':
+                F.conv2d(raw/_s, weight, conv.bias, 2),
+            'the weights are multiplied by the deviation: to divide the pictures by it, divide the weights':
+                F.conv2d(raw*_s, weight, got.bias, 2)}, tol=1e-3)
 
 # %% ../../nbs/api/33_teaching_checks_normalization.ipynb #8a9f5848
-@judged('Right: no weight has moved, and the net again sees the numbers it was trained for. '
-        'Only batch normalization adapted to the new pictures.')
-def check_adabn(
-    adabn       # Yours: (net, list of batches (n, 3, h, w)) → the net with the statistics of these, ready to predict
-) -> Checked:   # What is wrong, or what it proves
-    "Does `adabn` adapt batch normalization as Li et al. 2016, section 3, do?"
+@exercise('Right: no weight has moved, and the net again sees the numbers it was trained for. '
+          'Only batch normalization adapted to the new pictures.')
+def check_adabn(adabn):
+    "`adabn(net, list of batches (n, 3, h, w))` is the net with their statistics (Li et al. 2016, section 3)"
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 1), nn.BatchNorm2d(5)).eval()
     batches = [2 + torch.randn(160, 3, 6, 6)/2 for _ in range(8)]
     weights = [p.detach().clone() for p in net.parameters()]
     got = adabn(net, batches)
-    if not isinstance(got, nn.Module): raise Wrong('return the net when you are done')
-    if not all(torch.equal(p, w) for p,w in zip(got.parameters(), weights)):
-        raise Wrong('weights have moved: only the running statistics may')
-    if got.training:
-        raise Wrong('the net is left in training mode, where its answer to a picture depends on the rest of the batch')
+    require({'return the net when you are done': isinstance(got, nn.Module)})
+    require({
+        'weights have moved: only the running statistics may': all(map(torch.equal, got.parameters(), weights)),
+        'the net is left in training mode, where an answer depends on the rest of the batch': not got.training})
     with torch.no_grad(): out = got(torch.cat(batches)).transpose(0, 1).flatten(1)
     mean,std = out.mean(1).abs().max(), (out.std(1)-1).abs().max()
-    if max(mean, std) > .15:
-        raise Wrong(f'after the last batch norm a channel has a mean of {mean:.2f} or a deviation off by {std:.2f}: '
-                    'batch norm updates its statistics in training mode only, '
-                    'and old averages stay mixed in unless they are reset')
+    require({f'a channel still has a mean of {mean:.2f} or a deviation off by {std:.2f}: batch norm learns '
+             'in training mode only, and old averages stay mixed in unless they are reset': max(mean, std) <= .15})

@@ -8,65 +8,53 @@ __all__ = ['check_presize_for', 'check_inception_box']
 # %% ../../nbs/api/33_teaching_checks_presizing.ipynb #641c3491
 import math, torch
 from ..presizing import fill_zoom
-from .checks import Checked, Wrong, judged, numbers, same
+from .checks import exercise, numbers, require
 
 # %% ../../nbs/api/33_teaching_checks_presizing.ipynb #bf1acc98
-@judged('Right: with these pixels neither the rotation nor the crop has to enlarge anything. '
-        'The profile `gpu` presizes to 460 for pictures of 224.')
-def check_presize_for(
-    presize_for # Yours: (size in px, angle in degrees, min_scale in (0, 1]) → side in px, a whole number
-) -> Checked:   # What is wrong, or what it proves
-    "Is `presize_for` the smallest side from which nothing must be enlarged?"
+@exercise('Right: with these pixels neither the rotation nor the crop has to enlarge anything. '
+          'The profile `gpu` presizes to 460 for pictures of 224.', tol=1e-6)
+def check_presize_for():
+    "`presize_for(size in px, angle in degrees, min_scale)` is the smallest side from which nothing is enlarged, int"
     for size,angle,scale in ((224, 0, 1), (224, 10, 1), (224, 0, .35), (224, 10, .35), (64, 45, .75)):
-        case,zoom = f'presize_for({size}, {angle}, {scale})',fill_zoom(angle)
-        exact = size*zoom/math.sqrt(scale)
-        in_radians = size*fill_zoom(math.degrees(angle))/math.sqrt(scale)
-        same(presize_for(size, angle, scale), math.ceil(exact), case, [
-            (size, 'it gives the size itself: the rotation, the crop or both ask for more'),
-            (math.floor(exact), f'{case} is rounded down: that is one pixel too few'),
-            (math.ceil(size*zoom/scale), '`min_scale` is a fraction of the area, and a side is asked for'),
-            (math.ceil(in_radians), 'the angle is in degrees, and `math` counts in radians')], tol=1e-6)
+        side,in_radians = size*fill_zoom(angle), size*fill_zoom(math.degrees(angle))
+        yield (size, angle, scale), math.ceil(side/scale**.5), {
+            'it gives the size itself: the rotation, the crop or both ask for more': size,
+            'this is rounded down: that is one pixel too few': math.floor(side/scale**.5),
+            '`min_scale` is a fraction of the area, and a side is asked for': math.ceil(side/scale),
+            'the angle is in degrees, and `math` counts in radians': math.ceil(in_radians/scale**.5)}
 
 # %% ../../nbs/api/33_teaching_checks_presizing.ipynb #02c582d9
 def _boxes(inception_box, width, height, n):
-    "`n` boxes, (n, 4), and their widths and heights; `Wrong` if they cannot be boxes in the picture"
+    "`n` boxes, (n, 4), their aspect ratios and areas as fractions; `Wrong` if they cannot be boxes in the picture"
     case = f'inception_box({width}, {height})'
     boxes = torch.stack([numbers(inception_box(width, height), case).reshape(-1) for _ in range(n)])
-    if boxes.shape[1] != 4:
-        raise Wrong(f'{case} gave {boxes.shape[1]} numbers: a box has four numbers (left, top, right, bottom)')
-    if (boxes < 0).any() or (boxes[:,[0,2]] > width).any() or (boxes[:,[1,3]] > height).any():
-        raise Wrong(f'some boxes of {case} reach beyond the picture: try again when one does not fit')
-    sides = (boxes[:,2:]-boxes[:,:2]).T
-    if sides.min() <= 0: raise Wrong('some boxes are empty or upside down: right and bottom must be the larger ones')
-    return boxes, sides
+    require({f'{case} should give four numbers (left, top, right, bottom)': boxes.shape[1] == 4})
+    inside = (boxes >= 0).all() and (boxes <= torch.tensor([width, height]*2)).all()
+    sides = boxes[:,2:]-boxes[:,:2]
+    require({f'some boxes of {case} reach beyond the picture: try again when one does not fit': inside,
+             'some boxes are empty or upside down: right and bottom must be the larger ones': sides.min() > 0})
+    return boxes, sides[:,0]/sides[:,1], sides.prod(1)/(width*height)
 
-def _check_distribution(ratio, area):
-    "`Wrong` unless aspect ratios and areas (as fractions of the picture) of many boxes follow the paper"
-    least,most,half = ratio.min(), ratio.max(), (area < .54).double().mean()
-    shapes = f'width over height runs from {least:.2f} to {most:.2f}'
-    if least < .72 or most > 1.39: raise Wrong(f'{shapes}: the paper keeps it between 3/4 and 4/3')
-    if least > .78 or most < 1.28: raise Wrong(f'{shapes} only: the paper goes from 3/4 to 4/3')
+@exercise('Right: areas are uniform, aspect ratios lie between 3:4 and 4:3, and no box leaves the picture. '
+          '`RandomResizedCrop` does nearly the same.')
+def check_inception_box(inception_box):
+    "`inception_box(width, height)` is a random (left, top, right, bottom) in px (Szegedy et al. 2014, section 6)"
+    boxes,ratio,area = _boxes(inception_box, 400, 400, 2000)
+    below = (area < .54).double().mean()
+    shapes = f'width over height runs from {ratio.min():.2f} to {ratio.max():.2f}'
     smallest = f'the smallest of 2000 boxes covers {area.min():.1%} of the picture'
-    if area.min() < .075: raise Wrong(f'{smallest}: the paper stops at 8 %')
-    if area.min() > .15: raise Wrong(f'{smallest}: the paper goes down to 8 %')
-    if not .5 < half < .63:
-        raise Wrong(f'{half:.0%} of the boxes cover less than 54 % of the picture: '
-                    'is it the area that is uniformly distributed, not the side?')
-
-@judged('Right: areas are uniform, aspect ratios lie between 3:4 and 4:3, and no box leaves the picture. '
-        '`RandomResizedCrop` does nearly the same.')
-def check_inception_box(
-    inception_box   # Yours: (width, height) in px → (left, top, right, bottom) in px, another box with each call
-) -> Checked:       # What is wrong, or what it proves
-    "Does `inception_box` choose the crops of Szegedy et al. 2014, section 6?"
-    boxes,(w,h) = _boxes(inception_box, 400, 400, 2000)
-    _check_distribution(w/h, w*h/400**2)
-    if (boxes[:,0]-boxes[:,1]).abs().mean() < 20:
-        raise Wrong('all boxes lie along the diagonal: choose left and top independently')
-    small = boxes[w*h < 400**2/2]
-    if (small[:,:2].amin(0) > 20).any() or (small[:,2:].amax(0) < 380).any():
-        raise Wrong('the boxes never reach a part of the picture: they may lie anywhere in it')
-    _,(w,h) = _boxes(inception_box, 400, 200, 500)
-    if not .075 < (w*h/(400*200)).min() < .15 or (w/h).max() > 1.39:
-        raise Wrong('in a picture of 400×200 the boxes have other areas or ratios than in a square one: '
-                    'the area refers to the picture, the ratio to the box')
+    require({
+        f'{shapes}: the paper keeps it between 3/4 and 4/3': .72 <= ratio.min() and ratio.max() <= 1.39,
+        f'{shapes} only: the paper goes from 3/4 to 4/3': ratio.min() <= .78 and ratio.max() >= 1.28,
+        f'{smallest}: the paper stops at 8 %': area.min() >= .075,
+        f'{smallest}: the paper goes down to 8 %': area.min() <= .15,
+        f'{below:.0%} of the boxes cover less than 54 %: is the area uniform, not the side?': .5 < below < .63,
+        'all boxes lie along the diagonal: choose left and top independently':
+            (boxes[:,0]-boxes[:,1]).abs().mean() >= 20})
+    small = boxes[area < .5]
+    everywhere = (small[:,:2].amin(0) <= 20).all() and (small[:,2:].amax(0) >= 380).all()
+    _,ratio,area = _boxes(inception_box, 400, 200, 500)
+    require({
+        'the boxes never reach a part of the picture: they may lie anywhere in it': everywhere,
+        'in a picture of 400×200 boxes have other areas or ratios: the area is a part of it, the ratio that of the box':
+            .075 < area.min() < .15 and ratio.max() <= 1.39})

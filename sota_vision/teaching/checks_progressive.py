@@ -7,62 +7,50 @@ __all__ = ['check_pixel_share', 'check_staircase', 'check_tan_le']
 
 # %% ../../nbs/api/33_teaching_checks_progressive.ipynb #839486d8
 from ..progressive import epoch_sizes
-from .checks import Checked, Wrong, judged, numbers, same, short
+from .checks import exercise, numbers, require, same
 
 # %% ../../nbs/api/33_teaching_checks_progressive.ipynb #51652d4e
-@judged('Right: pixels are a fair estimate of the cost, for the work of a convolution grows with them.')
-def check_pixel_share(
-    pixel_share # Yours: list of (epochs, size) pairs → its pixels over those of as many epochs at the last size
-) -> Checked:   # What is wrong, or what it proves
-    "Is `pixel_share` the relative cost of a schedule, counted in pixels?"
+@exercise('Right: pixels are a fair estimate of the cost, for the work of a convolution grows with them.')
+def check_pixel_share():
+    "`pixel_share(list of (epochs, size))` is its pixels over those of as many epochs at the last size"
     for schedule in ([(4, 128), (5, 224)], [(3, 32), (1, 64)], [(2, 64)]):
         sizes = epoch_sizes(schedule)
-        full = len(sizes)*sizes[-1]**2
-        want = sum(s*s for s in sizes)/full
-        same(pixel_share(schedule), want, f'pixel_share({schedule})', [
-            (sum(sizes)/len(sizes)/sizes[-1], 'a picture twice as wide has four times the pixels'),
-            (1-want, 'that is what is saved: what is spent is asked for'),
-            (sum(s*s for _,s in schedule)/len(schedule)/sizes[-1]**2,
-             'the stages last for different numbers of epochs: count each as often'),
-            (want*full, 'these are the pixels: divide by those of as many epochs at the last size')])
+        n,last = len(sizes), sizes[-1]
+        want = sum(s*s for s in sizes)/n/last**2
+        yield (schedule,), want, {
+            'a picture twice as wide has four times the pixels': sum(sizes)/n/last,
+            'that is what is saved: what is spent is asked for': 1-want,
+            'the stages last for different numbers of epochs: count each as often':
+                sum(s*s for _,s in schedule)/len(schedule)/last**2,
+            'these are the pixels: divide by those of as many epochs at the last size': want*n*last**2}
 
 # %% ../../nbs/api/33_teaching_checks_progressive.ipynb #136a46d4
-@judged('Right: no epoch is lost, and the remainder goes to the small pictures, where epochs are cheap.')
-def check_staircase(
-    staircase   # Yours: (epochs, list of growing sizes in px) → list of (epochs, size) pairs
-) -> Checked:   # What is wrong, or what it proves
-    "Does `staircase` divide the epochs evenly, and give the remainder to the smallest sizes?"
+@exercise('Right: no epoch is lost, and the remainder goes to the small pictures, where epochs are cheap.')
+def check_staircase():
+    "`staircase(epochs, growing sizes)` divides the epochs evenly into (epochs, size) pairs, small sizes first"
     for epochs,sizes in ((6, [32, 48]), (8, [32, 48, 64]), (7, [128, 160, 192, 224]), (5, [64])):
-        each,over = divmod(epochs, len(sizes))
-        want,case = [(each+(i < over), s) for i,s in enumerate(sizes)], f'staircase({epochs}, {sizes})'
-        got = numbers(list(staircase(epochs, sizes)), case)
-        if got.shape != (len(sizes), 2): raise Wrong(f'{case} should return {len(sizes)} pairs of (epochs, size)')
-        if got[:,1].tolist() != sizes:
-            raise Wrong(f'{case} has the sizes {short(got[:,1])}: '
-                        'each comes once, the smallest first, in pairs of (epochs, size)')
-        if (got[:,0] % 1).any(): raise Wrong(f'{case} contains fractions of epochs: they must be whole numbers')
-        if got[:,0].sum() != epochs:
-            raise Wrong(f'{case} lasts {got[:,0].sum():g} epochs: all {epochs} must be used, and no more')
-        late = [(each+(i >= len(sizes)-over), s) for i,s in enumerate(sizes)]
-        hint = 'the remaining epochs go to the large pictures: they cost least at the small ones'
-        same(got, want, case, [(late, hint)])
+        n,over = len(sizes), epochs % len(sizes)
+        def stairs(longer): return [(epochs//n + (i in longer), s) for i,s in enumerate(sizes)]
+        want = stairs(range(over))
+        yield (epochs, sizes), want, {
+            f'each of the {n} sizes has its stage: return as many pairs of (epochs, size)': [(epochs, sizes[-1])],
+            'in each pair the sizes come second: (epochs, size)': [(s, k) for k,s in want],
+            'these are fractions of epochs: they must be whole numbers': [(epochs/n, s) for s in sizes],
+            f'all {epochs} epochs must be used, and no more': stairs(()),
+            'the other epochs go to the large pictures: they cost least at the small ones': stairs(range(n-over, n))}
 
 # %% ../../nbs/api/33_teaching_checks_progressive.ipynb #d4560381
-@judged('Right: size and strength grow together, and the last stage trains at full size with full strength.')
-def check_tan_le(
-    tan_le      # Yours: (stages ≥ 2, small, large in px, weak, strong) → a (size, strength) pair for each stage
-) -> Checked:   # What is wrong, or what it proves
-    "Is `tan_le` algorithm 1 of Tan and Le 2021?"
+@exercise('Right: size and strength grow together, and the last stage trains at full size with full strength.')
+def check_tan_le(tan_le):
+    "`tan_le(stages ≥ 2, small, large, weak, strong)`: (size, strength) of each stage (Tan and Le 2021, algorithm 1)"
     for m,a,b,p,q in ((4, 128, 248, .1, .4), (2, 64, 128, 5, 15), (3, 128, 256, 0, .5)):
-        case,got = f'tan_le({m}, {a}, {b}, {p}, {q})', numbers(list(tan_le(m, a, b, p, q)), 'tan_le')
-        if got.shape != (m, 2):
-            raise Wrong(f'{case} has the shape {tuple(got.shape)}: return {m} pairs of (size, strength)')
+        case,got = f'tan_le({m}, {a}, {b}, {p}, {q})', numbers(tan_le(m, a, b, p, q), 'tan_le')
+        require({f'{case} has the shape {tuple(got.shape)}: return {m} pairs of (size, strength)': got.shape == (m, 2)})
         def line(x, y, steps=m-1): return [x + (y-x)*i/steps for i in range(m)]
-        same(got[:,0], line(a, b), f'the sizes of {case}', [
-            (line(a, b, m), 'the last stage does not reach the last size: '
-                            'how many steps lie between the first stage and the last?'),
-            (line(p, q), 'each pair should be (size, strength), in this order')], tol=4e-3)
-        same(got[:,1], line(p, q), f'the strengths of {case}', [
-            (line(q, p), 'size grows while strength falls: small pictures want weak regularization'),
-            (line(p, p), 'the size grows, the strength does not'),
-            (line(p, q, m), 'the last stage does not reach the full strength')])
+        same(got[:,0], line(a, b), f'the sizes of {case}', {
+            'the last stage does not reach the last size: count the steps between the stages': line(a, b, m),
+            'each pair should be (size, strength), in this order': line(p, q)}, tol=4e-3)
+        same(got[:,1], line(p, q), f'the strengths of {case}', {
+            'size grows while strength falls: small pictures want weak regularization': line(q, p),
+            'the size grows, the strength does not': line(p, p),
+            'the last stage does not reach the full strength': line(p, q, m)})

@@ -7,52 +7,38 @@ __all__ = ['check_cache_bytes', 'check_shear_map', 'check_roofline']
 
 # %% ../../nbs/api/33_teaching_checks_speed.ipynb #50215081
 import torch
-from .checks import Checked, judged, same
+from .checks import exercise
 
 # %% ../../nbs/api/33_teaching_checks_speed.ipynb #8cf5af5f
-@judged('Right: you can say before you start whether a dataset fits into memory, '
-        'and what the next larger presize costs.')
-def check_cache_bytes(
-    cache_bytes # Yours: (list of (width, height) of the pictures, presize) → bytes of the cache, to within 2 %
-) -> Checked:   # What is wrong, or what it proves
-    "Does `cache_bytes` predict how large an `ImageCache` becomes?"
-    mixed = [(640, 480)]*7 + [(300, 500)]*5
-    for sizes,presize in (([(200, 200)]*10, 64), (mixed, 80), ([(1000, 250)]*3, 128)):
-        want,case = sum(3*presize**2*max(o)/min(o) for o in sizes), f'cache_bytes({sizes[0]} and others, {presize})'
-        same(cache_bytes(sizes, presize), want, case, [
-            (want/3, 'a pixel has three channels of a byte each'),
-            (want*4, 'four bytes would be a float32: the cache keeps one byte for each value'),
-            (3*presize**2*len(sizes), 'those are the center crops alone: the longer side is kept whole'),
-            (sum(3*w*h for w,h in sizes), 'those are the pictures as they are: their shorter side becomes presize')],
-            tol=.02)
+@exercise('Right: you can say before you start whether a dataset fits into memory, '
+          'and what the next larger presize costs.', tol=.02)
+def check_cache_bytes():
+    "`cache_bytes(list of (width, height) of the pictures, presize)` is the size of their `ImageCache` to within 2 %"
+    for sizes,presize in (([(200, 200)], 64), ([(640, 480)]*2 + [(300, 500)], 80), ([(1000, 250)]*3, 128)):
+        want = sum(3*presize**2*max(o)/min(o) for o in sizes)
+        yield (sizes, presize), want, {
+            'a pixel has three channels of a byte each': want/3,
+            'four bytes would be a float32: the cache keeps one byte for each value': want*4,
+            'those are the center crops alone: the longer side is kept whole': 3*presize**2*len(sizes),
+            'those are the pictures as they are: their shorter side becomes presize': sum(3*w*h for w,h in sizes)}
 
 # %% ../../nbs/api/33_teaching_checks_speed.ipynb #5c626b71
-@judged('Right: one more factor in the product, and still one interpolation. '
-        'The matrix says where to look, so the picture leans the other way.')
-def check_shear_map(
-    shear_map   # Yours: s (n,) → (n, 3, 3): each output point looks s·y further to the right, y growing downwards
-) -> Checked:   # What is wrong, or what it proves
-    "Is `shear_map` the matrix of x' = x + s·y, y' = y?"
-    def matrices(s):
-        mats = torch.eye(3).repeat(3, 1, 1)
-        mats[:,0,1] = s
-        return mats
-    s = torch.tensor([0., .5, -.25])
-    want = matrices(s)
-    same(shear_map(s), want, 'shear_map([0, 0.5, -0.25])', [
-        (want.transpose(1, 2), 'the columns slide and the rows stay: s belongs into the other corner'),
-        (matrices(-s), 's has the wrong sign: with s = 0.5 a point at y = 1 looks half a unit to the right'),
-        (want-torch.eye(3), 'where is the identity? With s = 0 nothing may move')])
+@exercise('Right: one more factor in the product, and still one interpolation. '
+          'The matrix says where to look, so the picture leans the other way.')
+def check_shear_map():
+    "`shear_map(s (n,))` is (n, 3, 3), the matrices of x' = x + s·y, y' = y, with y growing downwards"
+    s,eye = torch.tensor([0., .5, -.25]), torch.eye(3)
+    shear = s[:,None,None]*torch.tensor([[0, 1, 0], [0, 0, 0], [0, 0, 0]])
+    yield (s,), eye+shear, {
+        'the columns slide and the rows stay: s belongs into the other corner': eye+shear.mT,
+        's has the wrong sign: with s = 0.5 a point at y = 1 looks half a unit to the right': eye-shear,
+        'where is the identity? With s = 0 nothing may move': shear}
 
 # %% ../../nbs/api/33_teaching_checks_speed.ipynb #f5561f33
-@judged('Right: left of the ridge only more bandwidth helps, right of it only more multiplications per second.')
-def check_roofline(
-    roofline    # Yours: (multiplications per byte moved, peak multiplications/s, bytes/s) → multiplications/s reached
-) -> Checked:   # What is wrong, or what it proves
-    "Is `roofline` that of Williams et al. 2009: the lower of two limits?"
+@exercise('Right: left of the ridge only more bandwidth helps, right of it only more multiplications per second.')
+def check_roofline():
+    "`roofline(multiplications per byte, peak multiplications/s, bytes/s)` is what is reached (Williams et al. 2009)"
     for intensity,peak,bandwidth in ((.5, 100., 40.), (10., 100., 40.), (2.5, 100., 40.), (1., 1e12, 2e10)):
-        case = f'roofline({intensity:g}, {peak:g}, {bandwidth:g})'
-        same(roofline(intensity, peak, bandwidth), min(peak, intensity*bandwidth), case, [
-            (max(peak, intensity*bandwidth), 'that is the higher of the two limits: the slower part decides'),
-            (min(peak, bandwidth/intensity),
-             'bytes/s times work per byte is work per second: multiply, do not divide')])
+        yield (intensity, peak, bandwidth), min(peak, intensity*bandwidth), {
+            'that is the higher of the two limits: the slower part decides': max(peak, intensity*bandwidth),
+            'bytes/s times work per byte is work per second: multiply, do not divide': min(peak, bandwidth/intensity)}

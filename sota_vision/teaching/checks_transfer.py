@@ -6,20 +6,17 @@
 __all__ = ['check_layer_rates']
 
 # %% ../../nbs/api/33_teaching_checks_transfer.ipynb #897b9f81
-from .checks import Checked, judged, same
+from .checks import exercise
 
 # %% ../../nbs/api/33_teaching_checks_transfer.ipynb #961751df
-@judged('Right: each group learns faster than the one before it by the same factor, '
-        'as fastai does with `slice(low, high)`.')
-def check_layer_rates(
-    layer_rates # Yours: (low, high, n ≥ 2) → n learning rates
-) -> Checked:   # What is wrong, or what it proves
-    "Do the rates of `layer_rates` grow from low to high by a constant factor?"
+@exercise('Right: each group learns faster than the one before it by the same factor, '
+          'as fastai does with `slice(low, high)`.', tol=1e-5)
+def check_layer_rates():
+    "`layer_rates(low, high, n ≥ 2)` is n learning rates that grow from low to high by a constant factor"
     for low,high,n in ((1e-5, 1e-3, 3), (1e-4, 1.6e-3, 5), (1e-3, 1e-2, 2)):
         want = [low*(high/low)**(i/(n-1)) for i in range(n)]
-        same(layer_rates(low, high, n), want, f'layer_rates({low:g}, {high:g}, {n})', [
-            ([low+(high-low)*i/(n-1) for i in range(n)], 'these grow by a constant step: use a constant factor'),
-            ([low*(high/low)**(i/n) for i in range(n)],
-             f'the last of {n} rates is not high yet: how many factors lie between {n} rates?'),
-            (want[::-1], 'the other way around: early layers hold the most general features and should move least')],
-            tol=1e-5)
+        yield (low, high, n), want, {
+            'these grow by a constant step: use a constant factor': [low+(high-low)*i/(n-1) for i in range(n)],
+            f'the last of {n} rates is not high yet: how many factors lie between {n} rates?':
+                [low*(high/low)**(i/n) for i in range(n)],
+            'the other way around: early layers hold the most general features and should move least': want[::-1]}

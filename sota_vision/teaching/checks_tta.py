@@ -7,71 +7,52 @@ __all__ = ['check_geometric', 'check_ten_crop', 'check_disagreement']
 
 # %% ../../nbs/api/33_teaching_checks_tta.ipynb #30700b64
 import math, torch
-from .checks import Checked, Wrong, judged, near, numbers, same
+from torchvision.transforms.v2.functional import ten_crop as _ten_crop
+from .checks import exercise, near, numbers, require
 
 # %% ../../nbs/api/33_teaching_checks_tta.ipynb #97853c5b
-@judged('Right: a class needs some probability in every view, for a view that rules it out has a veto. '
-        'And hundreds of views do not underflow.')
-def check_geometric(
-    geometric   # Yours: probabilities (views, n, classes) → (n, classes), rows that sum to 1
-) -> Checked:   # What is wrong, or what it proves
-    "Is `geometric` the geometric mean over the views, made to sum to 1?"
+@exercise('Right: a class needs some probability in every view, for a view that rules it out has a veto. '
+          'And hundreds of views do not underflow.', tol=1e-3)
+def check_geometric():
+    "`geometric(probabilities (views, n, classes))` is the geometric mean over the views, in rows that sum to 1"
     probs = torch.randn(5, 6, 4).mul(2).softmax(-1)
-    logs = probs.log().mean(0)
-    same(geometric(probs), logs.softmax(-1), 'geometric for 5 views of 6 pictures', [
-        (probs.mean(0), 'that is the arithmetic mean: multiply instead of adding'),
-        (logs.exp(), 'the rows do not sum to 1 yet'),
-        (probs.prod(0)/probs.prod(0).sum(-1, True),
-         'that is the product: the mean takes its root, or five views would be five times as confident as one')])
-    many,case = torch.tensor([.2, .3, .5]).expand(200, 1, 3), 'geometric for 200 views that agree'
-    got = numbers(geometric(many), case)
-    if not torch.isfinite(got).all() or got.sum() < .5:
-        raise Wrong('with 200 views the product is too small for a float: add logarithms instead')
-    same(got, many[0], case, tol=1e-3)
+    logs,product = probs.log().mean(0), probs.prod(0)
+    yield (probs,), logs.softmax(-1), {
+        'that is the arithmetic mean: multiply instead of adding': probs.mean(0),
+        'the rows do not sum to 1 yet': logs.exp(),
+        'that is the product: the mean takes its root, or five views are five times as confident':
+            product/product.sum(-1, True)}
+    many = torch.tensor([.2, .3, .5]).expand(200, 1, 3)     # views that agree
+    hint = 'with 200 views the product is too small for a float: add logarithms instead'
+    yield (many,), many[0], {hint: 0*many[0], hint+' of it': 0*many[0]/0}
 
 # %% ../../nbs/api/33_teaching_checks_tta.ipynb #27fabe0d
-def _ten_views(x, size):
-    "Centre, corners and mirror images of each, (10, n, c, size, size)"
-    h,w = x.shape[-2:]
-    offsets = [((h-size)//2, (w-size)//2), *((i, j) for i in (0, h-size) for j in (0, w-size))]
-    views = [x[..., i:i+size, j:j+size] for i,j in offsets]
-    return torch.stack(views + [v.flip(-1) for v in views])
-
-@judged('Right: the centre, four corners and the mirror image of each. AlexNet was tested like this in 2012.')
-def check_ten_crop(
-    ten_crop    # Yours: (x (n, 3, h, w), size in px) → ten tensors (n, 3, size, size), in any order
-) -> Checked:   # What is wrong, or what it proves
-    "Does `ten_crop` cut the views of Krizhevsky et al. 2012, section 4.1?"
+@exercise('Right: the centre, four corners and the mirror image of each. AlexNet was tested like this in 2012.')
+def check_ten_crop(ten_crop):
+    "`ten_crop(x (n, 3, h, w), size)` is ten (n, 3, size, size) in any order (Krizhevsky et al. 2012, section 4.1)"
     x = torch.rand(2, 3, 12, 16)
-    want,got = _ten_views(x, 8).double(), numbers(list(ten_crop(x, 8)), 'ten_crop(x, 8)')
-    if got.shape != want.shape:
-        raise Wrong(f'for pictures of {tuple(x.shape)} the result has the shape {tuple(got.shape)}: '
-                    'return ten views of (2, 3, 8, 8)')
+    want,got = numbers(_ten_crop(x, [8, 8]), ''), numbers(ten_crop(x, 8), 'ten_crop(x, 8)')
+    require({f'for pictures of (2, 3, 12, 16) the result has the shape {tuple(got.shape)}: return ten views':
+             got.shape == want.shape})
     found = [any(near(v, w, 1e-4) for v in got) for w in want]
-    if not any(found[5:]): raise Wrong('the mirror images are missing: flip left and right, the last axis')
-    if not found[0]:
-        raise Wrong('the centre is missing: its margins are equal above and below, and left and right')
-    for corner,ok in zip(('upper left', 'upper right', 'lower left', 'lower right'), found[1:5]):
-        if not ok: raise Wrong(f'the {corner} corner is missing')
-    if not all(found): raise Wrong(f'{10-sum(found)} of the mirror images are missing')
+    corners = zip(('upper left', 'upper right', 'lower left', 'lower right'), found)
+    require({
+        'the mirror images are missing: flip left and right, the last axis': any(found[5:]),
+        'the centre is missing: its margins are equal above and below, and left and right': found[4],
+        **{f'the {corner} corner is missing': there for corner,there in corners},
+        'some of the mirror images are missing': all(found)})
 
 # %% ../../nbs/api/33_teaching_checks_tta.ipynb #05a65b0b
-@judged('Right: 0 where all views say the same, however uncertain they are, '
-        'and largest where each is certain of something else.')
-def check_disagreement(
-    disagreement    # Yours: probabilities (views, n, classes) → (n,) in nats
-) -> Checked:       # What is wrong, or what it proves
-    "Is `disagreement` the entropy of the mean minus the mean of the entropies (Houlsby et al. 2011, section 2)?"
-    random = torch.randn(4, 5, 3).mul(2).softmax(-1)
+@exercise('Right: 0 where all views say the same, however uncertain they are, '
+          'and largest where each is certain of something else.', tol=1e-3)
+def check_disagreement():
+    "`disagreement(probabilities (views, n, classes))` is Houlsby et al. 2011, section 2: (n,) in nats, from 0"
+    random,uniform = torch.randn(4, 5, 3).mul(2).softmax(-1), torch.full((4, 1, 3), 1/3)
     opposed = torch.eye(3)[[0, 1, 0, 1]][:,None]    # views that are certain, and contradict each other
-    uniform = torch.full((4, 1, 3), 1/3)
-    probs,case = torch.cat([random, opposed, uniform], 1), 'disagreement for 4 views of 7 pictures'
-    got = numbers(disagreement(probs), case)
-    of_mean,mean_of = torch.special.entr(probs.mean(0)).sum(-1), torch.special.entr(probs).sum(-1).mean(0)
-    if got.isnan().any() and not got[:5].isnan().any():
-        raise Wrong('where a probability is 0 it gave nan: 0·log 0 counts as 0')
-    same(got, of_mean-mean_of, case, [
-        (of_mean, 'the entropy of the mean is also large where all views are equally uncertain: a term is missing'),
-        (mean_of, 'the mean of the entropies says how uncertain each view is, not whether they differ'),
-        (mean_of-of_mean, 'the sign is the wrong way around: disagreement is never below 0'),
-        ((of_mean-mean_of)/math.log(2), 'these are bits: take the natural logarithm')], tol=1e-3)
+    probs = torch.cat([random, opposed, uniform], 1)
+    of_mean,mean_of = (torch.special.entr(probs.mean(0)).sum(-1), torch.special.entr(probs).sum(-1).mean(0))
+    yield (probs,), of_mean-mean_of, {
+        'the entropy of the mean is also large where all views are equally uncertain: a term is missing': of_mean,
+        'the mean of the entropies says how uncertain each view is, not whether they differ': mean_of,
+        'the sign is the wrong way around: disagreement is never below 0': mean_of-of_mean,
+        'these are bits: take the natural logarithm': (of_mean-mean_of)/math.log(2)}
