@@ -12,7 +12,7 @@ from sota_vision.cost import cost, linear_schedule, macs, relative_cost
 from sota_vision.data.loaders import cached_dls
 from sota_vision.imagenette import get_dls
 from sota_vision.progressive import ProgressiveResize, epoch_sizes, set_size
-from sota_vision.teaching.figures import plot_cost
+from sota_vision.teaching.figures import plot_stages
 
 stages = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 300)), min_size=1, max_size=6)
 rising = stages.map(lambda pairs: [(n, s) for (n, _), s in zip(pairs, sorted(s for _, s in pairs))])
@@ -128,7 +128,7 @@ def test_share_of_a_flat_schedule_is_one_and_of_a_small_start_is_less():
     assert relative_cost(costs, [(3, 12)]).tolist() == pytest.approx([1, 1, 1])
     part = relative_cost(costs, [(1, 8), (1, 16)])
     assert part.pixels == part.macs == pytest.approx((8*8 + 16*16) / (2*16*16))
-    assert len(plot_cost(costs, [(1, 8), (1, 16)]).axes) == 2
+    assert len(plot_stages(costs, [(1, 8), (1, 16)], Image.new("RGB", (20, 30))).axes) == 3
     with pytest.raises(ValueError, match='call cost with these sizes too'): relative_cost(costs, [(1, 4), (1, 16)])
 
 
