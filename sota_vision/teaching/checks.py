@@ -75,8 +75,8 @@ def same(
              f'{case} is nan: is something divided by 0, or the logarithm of 0 taken (0·log 0 counts as 0)?':
              not got.isnan().any()})
     if want.numel() > 6: raise Wrong(f'{case} is off by up to {(got-want).abs().max():.3g}')
-    def shown(o):
-        return np.array2string(o.numpy(), separator=', ', formatter=dict(float='{:.4g}'.format)).replace('\n', '')
+    digits = dict(float='{:.4g}'.format)
+    def shown(o): return np.array2string(o.numpy(), separator=', ', formatter=digits).replace('\n', '')
     raise Wrong(f'{case} gave {shown(got)}, where {shown(want)} is expected')
 
 # %% ../../nbs/api/32_teaching_checks.ipynb #a7663f9b

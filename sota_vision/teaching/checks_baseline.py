@@ -34,8 +34,7 @@ def check_sgdr():
     "`sgdr(epoch t ≥ 0, which may be a fraction, first, mult, low, high)` is the learning rate, with warm restarts"
     for mult in (1, 2, 3):
         for t in (0, 2.5, 5, 9.5, 10, 15, 29.5, 30, 50):
-            args = 10, mult, .001, .1
-            yield (t, *args), _restarts(t, *args), {
+            def rate(mult): return _restarts(t, 10, mult, .001, .1)
+            yield (t, 10, mult, .001, .1), rate(mult), {
                 'after the first period it stays at the bottom: the rate starts again at high': .001,
-                'every period lasts as long as the first: the next is `mult` times as long':
-                    _restarts(t, 10, 1, .001, .1)}
+                'every period lasts as long as the first: the next is `mult` times as long': rate(1)}

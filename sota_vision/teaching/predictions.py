@@ -223,7 +223,7 @@ def outcome(
         _shown.add(key)
         return Outcome(f'The result: {_amount(value, asked.unit)}.{fault}')
     if 'result' not in record and live(): _write(kept | {key: record | dict(result=value)})
-    if options: return Outcome(_verdict_on(record, value))
+    if 'choice' in record: return Outcome(_verdict_on(record, value))
     drawn = partial(_plot_outcome, record['low'], record['high'], value, record.get('unit', ''))
     return Outcome(_verdict_on(record, value), drawn)
 
