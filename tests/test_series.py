@@ -1,11 +1,9 @@
 "`sota_series`: one sentence for a mistake, and one lesson's failure is no other's"
-import json
 from pathlib import Path
 import pytest
 nbformat = pytest.importorskip('nbformat')
 from sota_vision.cli import series
-from sota_vision.cli.series import execute, lessons, record, sota_series
-from sota_vision.experiments.compare import Comparison
+from sota_vision.cli.series import execute, lessons, sota_series
 
 root = Path(__file__).resolve().parents[1]
 coins = [dict(arm=arm, seed=s, accuracy=a, seconds=1.) for s in (0, 1) for arm,a in (('fair', .5), ('bent', .75))]
@@ -72,16 +70,3 @@ def test_kernel_that_never_came_up(tmp_path, monkeypatch):
     nb = lesson(tmp_path/'00_one.ipynb', '1+1')
     assert execute(nb, tmp_path/'out.ipynb') == "RuntimeError: Kernel didn't respond in 60 seconds"
     assert (tmp_path/'out.ipynb').exists()
-
-def test_record_whole_or_not_at_all(tmp_path, monkeypatch):
-    nb,kept = lesson(tmp_path/'00_one.ipynb', ''), tmp_path/'kept.jsonl'
-    monkeypatch.setattr(series, 'comparisons', lambda nb: [Comparison('coins', coins)])
-    record([nb], kept)
-    before = kept.read_text(encoding='utf-8')
-    assert json.loads(before) == dict(lesson='00', compared='coins', runs=coins)
-    def half(self, text, **kw):
-        with open(self, 'w') as f: f.write(text[:len(text)//2])
-        raise OSError('the disk is full')
-    monkeypatch.setattr(Path, 'write_text', half)
-    with pytest.raises(OSError, match='full'): record([nb], kept)
-    assert kept.read_text(encoding='utf-8') == before
