@@ -128,5 +128,5 @@ def command(
     @wraps(func)
     def run(words=None):
         if words is None: words = [] if in_ipython() else sys.argv[1:]     # there they are the kernel's own
-        with guard(func.__name__): func(**vars(parser().parse_args(words)))
+        with guard(func.__name__): func(**vars(parser().parse_intermixed_args(words)))
     return run
