@@ -31,7 +31,7 @@ def can_fold(
 def same_answer(
     got:Tensor, # What was computed another way
     want:Tensor # What should come out
-) -> bool:      # Equal but for rounding? False for half precision, whose rounding would hide a difference, and for a NaN
+) -> bool:      # Equal but for rounding? False for a NaN, and for half precision, whose rounding hides much
     "Is `got` as near to `want` as single precision lets it be?"
     if want.dtype not in (torch.float32, torch.float64) or got.dtype != want.dtype: return False
     spread = (want - want.mean()).abs().max()   # rounding errors grow with the numbers
@@ -88,7 +88,7 @@ class FoldedForward:
 def fuse_bn(
     model:nn.Module # Any net in eval mode; nothing in it is replaced
 ):                  # Gives the list of the `FoldedForward`s
-    "In this block each `Sequential` of `model` folds a batch norm into the convolution before it where that is proved right"
+    "In this block each `Sequential` of `model` folds batch norms into convolutions where that is proved right"
     found = [FoldedForward(m) for m in model.modules() if isinstance(m, nn.Sequential) and 'forward' not in vars(m)
              and type(m).forward is nn.Sequential.forward and type(m).__iter__ is nn.Sequential.__iter__]
     if any(isinstance(m, nn.DataParallel) for m in model.modules()): found = []     # its copies have weights elsewhere

@@ -46,8 +46,9 @@ def loss_act(
     inner = loss_func.func if isinstance(loss_func, partial) else loss_func
     act = loss_acts.get(type(inner)) or (loss_acts.get(inner) if isinstance(inner, types.FunctionType) else None)
     if act is None:
-        raise ValueError(f'the loss {getattr(inner, "__name__", type(inner).__name__)} does not say how its predictions '
-                         'become probabilities: pass act=, such as torch.sigmoid, or noop for the predictions as they are')
+        name = getattr(inner, '__name__', type(inner).__name__)
+        raise ValueError(f'the loss {name} does not say how its predictions become probabilities: '
+                         'pass act=, such as torch.sigmoid, or noop for the predictions as they are')
     return act
 
 # %% ../nbs/07_tta.ipynb #6f1aaf75
