@@ -10,6 +10,7 @@ import math, torch
 import torch.nn.functional as F
 from contextlib import contextmanager
 from torch import Tensor, nn
+from .callbacks import FitContext
 from .mix_weights import check_alpha, sample_lambda
 from .mixup import MixHandler, blend
 
@@ -134,7 +135,7 @@ def mix_at_layer(
     with layer.register_forward_hook(hook): yield
 
 # %% ../nbs/bonus/mixing.ipynb #6eee9238
-class ManifoldMixup(MixHandler):
+class ManifoldMixup(FitContext, MixHandler):
     "Mixup at a random layer, another one for each batch (Verma et al. 2019)"
     def __init__(self,
         alpha:float=0.4,    # α of Beta(α, α), above 0
@@ -171,7 +172,8 @@ class ManifoldMixup(MixHandler):
         if layer is None: return super().blend_inputs(lam, perm)
         model,forward,was = self.model, self.model.forward, vars(self.model).get('forward')
         def undo():
-            if was is None: vars(model).pop('forward', None)
+            if vars(model).get('forward') is not mixed: return
+            if was is None: del model.forward
             else: model.forward = was
         def mixed(*args, **kwargs):
             undo()
@@ -183,3 +185,9 @@ class ManifoldMixup(MixHandler):
         "A batch that was cancelled before its forward pass leaves nothing behind"
         if self.undo: self.undo()
         self.undo = None
+
+    @contextmanager
+    def during_fit(self):
+        "Nor does one that was interrupted there"
+        try: yield
+        finally: self.after_batch()

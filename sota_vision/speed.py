@@ -38,8 +38,9 @@ class Autocast(FitContext):
     order = 10
     @contextmanager
     def during_fit(self):
-        if any(isinstance(o, MixedPrecision) for o in self.learn.cbs):
-            raise ValueError("Autocast and fastai's MixedPrecision both set the precision: keep one of them")
+        if other := self.learn.cbs.filter(lambda o: isinstance(o, (MixedPrecision, NonNativeMixedPrecision))):
+            name = type(other[0]).__name__
+            raise ValueError(f"Autocast and fastai's {name} both set the precision: keep one of them")
         net,before = self.learn.model, vars(self.learn.model).get('forward')
         net.forward = ForwardBf16(net.forward, torch.device(self.dls.device).type)
         try: yield
@@ -117,7 +118,7 @@ def fast_cbs(
 
 @patch
 def to_fast(self:Learner,
-    bf16:bool=None  # Compute in bfloat16? None: where `native_bf16` says so
+    bf16:bool=None  # Compute in bfloat16? None: where `native_bf16` says so, unless fastai sets the precision
 ) -> Learner:       # The same learner
     "`fast_cbs`, and `FusedAdam` in the place of fastai's `Adam`; an optimizer that is there already starts afresh"
     if self.opt_func is Adam:
@@ -125,4 +126,5 @@ def to_fast(self:Learner,
         if old is not None:
             self.create_opt()
             if old.frozen_idx: self.opt.freeze_to(old.frozen_idx)
+    if bf16 is None and any(isinstance(o, (MixedPrecision, NonNativeMixedPrecision)) for o in self.cbs): bf16 = False
     return self.remove_cbs([ChannelsLast, Autocast, DeferMetrics]).add_cbs(fast_cbs(self.dls.device, bf16))

@@ -5,12 +5,18 @@ from fastai.vision.all import (Adam, AvgLoss, Callback, CrossEntropyLossFlat, Da
     accuracy, error_rate, load_learner, nn, params)
 from fastai.callback.channelslast import ChannelsLast
 from sota_vision.callbacks import DataWait
+from sota_vision.mixing import ManifoldMixup
 from sota_vision.speed import Autocast, DeferMetrics, FusedAdam, fast_cbs
 from sota_vision.train import CompileNet
 
 def make_net():
-    return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    return nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 3, 2)), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
                          nn.Linear(8, 4))
+
+@pytest.fixture(autouse=True)
+def quick_compile(monkeypatch):
+    "A compiled net is the net itself: compiling takes a minute"
+    monkeypatch.setattr(torch, 'compile', lambda forward: forward)
 
 pictures = torch.rand(24, 3, 12, 12, generator=torch.Generator().manual_seed(0))
 def picture(i): return pictures[i]
@@ -50,6 +56,7 @@ def state(learn):
         optimizer=learn.opt_func, callbacks=sorted(map(str, learn.cbs)), default_dtype=torch.get_default_dtype())
 
 features = dict(autocast=[Autocast], autocast_twice=[Autocast, Autocast], deferred_twice=[DeferMetrics, DeferMetrics],
+                compiled=[CompileNet, Autocast], manifold=[ManifoldMixup], manifold_compiled=[ManifoldMixup, CompileNet, Autocast],
                 all=[ChannelsLast, Autocast, DeferMetrics, DataWait])
 each_feature = pytest.mark.parametrize('name', features)
 

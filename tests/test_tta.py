@@ -1,18 +1,29 @@
 "Test time augmentation: equal to `learn.tta` where both see the same views, a decode per picture, nothing left changed"
-import pickle, random, warnings
+import pickle, random, threading, warnings
 from collections import Counter
+from copy import deepcopy
+from functools import partial
 import numpy as np, pytest, torch
+import torch.nn.functional as F
 import fastai.vision.core
+from fastai.callback.channelslast import ChannelsLast
+from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.vision.all import (
-    Datasets, Flatten, ImageDataLoaders, IntToFloatTensor, Learner, Normalize, PILImage, ProgressCallback,
+    BCEWithLogitsLossFlat, Callback, CrossEntropyLossFlat, Datasets, Flatten, FocalLossFlat, ImageDataLoaders,
+    IntToFloatTensor, LabelSmoothingCrossEntropy, Learner, MSELossFlat, Normalize, PILImage, ProgressCallback,
     RandTransform, Resize, TensorImage, TfmdDL, Transform, aug_transforms, first, imagenet_stats, load_learner,
     nn, noop, plt, set_seed)
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
+from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+from sota_vision.callbacks import DataWait
 from sota_vision.data.views import view_batches, view_kinds
-from sota_vision.fusion import fuse_bn
+from sota_vision.fusion import FoldedForward, fuse_bn
+from sota_vision.label_smoothing import LabelSmoothing
+from sota_vision.mixup import Mixup
+from sota_vision.speed import Autocast, DeferMetrics
 from sota_vision.teaching.figures import plot_views
 from sota_vision.tta import reduce_views, tta, view_preds
 
@@ -232,6 +243,98 @@ def test_nothing_to_see(learn):
     with pytest.raises(ValueError, match='pass dl'): tta(learn.model)
 
 
+# What the net says is what `get_preds` says
+
+class Third(Callback):
+    "A third of the brightness for the net, three times its answer"
+    def before_batch(self): self.learn.xb = (self.x/3,)
+    def after_pred(self): self.learn.pred = self.pred*3
+
+class Counts(Callback):
+    "How often each event came"
+    def __init__(self): self.seen = Counter()
+    def after_batch(self): self.seen['batch'] += 1
+
+def same_as_get_preds(learn):
+    want,_ = learn.get_preds(act=noop)
+    got,_ = view_preds(learn, views='flip', act=noop)
+    torch.testing.assert_close(got[0], torch.Tensor(want), atol=1e-4, rtol=1e-4)
+
+@pytest.mark.parametrize('cbs', [[Third], [MixedPrecision(amp_mode=AMPMode.BF16)], [ChannelsLast], [Mixup],
+                                 [Autocast, DeferMetrics, DataWait]],
+                         ids=['inputs and predictions', 'mixed precision', 'channels last', 'mixup', 'ours'])
+def test_callbacks_take_part(learn, cbs):
+    learn.add_cbs(cbs)
+    same_as_get_preds(learn)
+
+def test_a_net_in_half_precision(learn):
+    learn = Learner(learn.dls, deepcopy(learn.model), loss_func=SoftmaxLoss()).to_non_native_fp16()
+    learn.model.bfloat16()
+    learn.add_cb(Callback(before_batch=lambda self: setattr(self.learn, 'xb', (self.x.bfloat16(),))))
+    same_as_get_preds(learn)
+
+def recorded(dls, net, asks):
+    "What a fit records and leaves, a learner that is asked after each epoch or not"
+    set_seed(0, reproducible=True)
+    cbs = [Mixup(), Autocast(), DeferMetrics(), DataWait(), Counts()]
+    learn = Learner(dls, deepcopy(net), loss_func=SoftmaxLoss(), cbs=cbs)
+    learn.remove_cb(ProgressCallback)
+    if asks: learn.add_cb(Callback(after_epoch=lambda self: tta(self.learn, views='flip')))
+    with learn.no_logging(): learn.fit_one_cycle(2)
+    values = [list(v)[:2] for v in learn.recorder.values]
+    return values, learn.recorder.losses, learn.train_iter, learn.epoch, learn.model.state_dict()
+
+def test_asked_between_two_epochs(folder, net):
+    "The fit goes on as if nobody had asked"
+    plain,asked = (recorded(rectangles(folder), net, asks) for asks in (False, True))
+    torch.testing.assert_close(asked, plain)
+
+def test_the_record_of_a_fit_stays(learn):
+    with learn.no_logging(): learn.fit(1)
+    values,cbs = list(learn.recorder.values), list(learn.cbs)
+    tta(learn)
+    assert learn.recorder.values == values and list(learn.cbs) == cbs and learn.recorder in learn.cbs
+
+
+# Probabilities, whatever the loss
+
+def own_loss(pred, targ): return F.cross_entropy(pred, targ)
+
+@pytest.mark.parametrize('loss', [
+    nn.CrossEntropyLoss(), nn.CrossEntropyLoss(label_smoothing=.1), F.cross_entropy, CrossEntropyLossFlat(),
+    partial(F.cross_entropy, label_smoothing=.1), LabelSmoothing(), LabelSmoothingCrossEntropy(), FocalLossFlat()])
+def test_rows_are_probabilities(folder, net, loss):
+    learn = Learner(rectangles(folder), net, loss_func=loss)
+    for preds in (tta(learn, views='flip')[0], tta(learn, n=2, seed=0)[0]):
+        torch.testing.assert_close(preds.sum(1), torch.ones(len(preds)))
+        assert preds.min() >= 0
+    want = torch.Tensor(learn.get_preds(act=noop)[0]).softmax(1)
+    torch.testing.assert_close(view_preds(learn, views='flip')[0][0], want, atol=1e-5, rtol=0)
+
+@pytest.mark.parametrize('loss,act', [(nn.BCEWithLogitsLoss(), torch.sigmoid), (BCEWithLogitsLossFlat(), torch.sigmoid),
+    (F.binary_cross_entropy_with_logits, torch.sigmoid), (nn.NLLLoss(), torch.exp), (F.nll_loss, torch.exp),
+    (MSELossFlat(), noop)])
+def test_other_losses(folder, net, loss, act):
+    learn = Learner(rectangles(folder), net, loss_func=loss)
+    dl = learn.dls.test_dl(learn.dls.valid_ds.items)
+    want = act(torch.Tensor(learn.get_preds(dl=dl, act=noop)[0]))
+    torch.testing.assert_close(view_preds(learn, views='flip', dl=dl)[0][0], want, atol=1e-5, rtol=1e-5)
+
+class OwnLoss(nn.CrossEntropyLoss):
+    "Nobody knows what it does with predictions"
+
+@pytest.mark.parametrize('loss', [
+    own_loss, OwnLoss(), nn.MultiMarginLoss(), lambda p, t: p.mean(), partial(own_loss), nn.MSELoss()])
+def test_a_loss_that_nobody_knows(folder, net, loss):
+    "One sentence, and the way out of it works"
+    learn = Learner(rectangles(folder), net, loss_func=loss)
+    with pytest.raises(ValueError, match='pass act=') as e: tta(learn)
+    assert '\n' not in str(e.value)
+    dl = learn.dls.test_dl(learn.dls.valid_ds.items)
+    got,want = view_preds(learn, views='flip', dl=dl, act=noop)[0][0], learn.get_preds(dl=dl, act=noop)[0]
+    torch.testing.assert_close(got, torch.Tensor(want), atol=1e-5, rtol=0)
+
+
 # Folding batch norm: only where it is proved right
 
 def with_stats(net):
@@ -244,6 +347,16 @@ def with_stats(net):
 
 def norms(net): return sum(type(m) is nn.BatchNorm2d for m in net.modules())
 
+def folds(net, *xs):
+    "How many pairs are folded while `net` is asked about each of `xs`, twice; its answers must stay"
+    with torch.no_grad():
+        wanted = [net(x) for x in xs]
+        with fuse_bn(net) as found:
+            for x,want in [*zip(xs, wanted)]*2:
+                assert ((net(x)-want).abs().max()/want.std().clamp(min=1e-12)).item() < 1e-4
+    assert not [m for m in net.modules() if isinstance(vars(m).get('forward'), FoldedForward)]
+    return sum(bool(o.proved) for f in found for o in f.pairs.values())
+
 def pictures(size):
     torch.manual_seed(1)
     return TfmdDL(Datasets([torch.randn(3, size, size)], tfms=[[noop]]), bs=1, num_workers=0)
@@ -251,10 +364,14 @@ def pictures(size):
 def same_answers(net, size):
     "A picture of noise through `view_preds` and through the net: the difference, in standard deviations of its logits"
     dl = pictures(size)
-    probs,_ = view_preds(net, views='flip', dl=dl, act=noop)
     x, = first(dl)
     with torch.no_grad(): want = net(x)
-    return ((probs[0]-want).abs().max()/want.std().clamp(min=1e-12)).item()
+    probs,_ = view_preds(net, views='flip', dl=dl, act=noop)    # its second view goes the folded way
+    back,_ = view_preds(nn.Sequential(Mirror(), net).eval(), views='flip', dl=dl, act=noop)
+    return max(((o-want).abs().max()/want.std().clamp(min=1e-12)).item() for o in (probs[0], back[1]))
+
+class Mirror(nn.Module):
+    def forward(self, x): return x.flip(-1)
 
 class StandardizedConv(nn.Conv2d):
     "A convolution that standardizes its weights in `forward`"
@@ -264,23 +381,42 @@ class NormAct(nn.BatchNorm2d):
     "A batch norm with an activation"
     def forward(self, x): return super().forward(x).relu()
 
+class CalledTwice(nn.Conv2d):
+    "A convolution whose call does more than its `forward`"
+    def __call__(self, x): return 2*super().__call__(x)
+
+class Training(nn.BatchNorm2d):
+    "A batch norm that will not leave the train mode"
+    def train(self, mode=True): return super().train(True)
+
 class Added(nn.Sequential):
     "Layers side by side"
     def forward(self, x): return sum(m(x) for m in self)
+
+class Backwards(nn.Sequential):
+    "Layers that are gone through from the last to the first"
+    def __iter__(self): return reversed(list(self._modules.values()))
 
 class Crossed(nn.Module):
     "Plain layers in a plain `Sequential`, called the other way round"
     def __init__(self, conv, norm): super().__init__(); self.layers = nn.Sequential(conv, norm)
     def forward(self, x): return self.layers[0](self.layers[1](x))
 
+class Tripled(nn.Module):
+    "A parametrization"
+    def forward(self, w): return 3*w
+
 def doubled(m, *args): return 2*args[-1]
 def hooked(m): m.register_forward_hook(doubled); return m
+def pre_hooked(m): m.register_forward_pre_hook(lambda m, x: (2*x[0],)); return m
 def own_forward(m):
     m.forward = lambda x, forward=m.forward: 2*forward(x)
     return m
-def conv(): return nn.Conv2d(3, 3, 3, padding=1)
+def conv(**kwargs): return nn.Conv2d(3, 3, 3, padding=1, **kwargs)
 def norm(**kwargs): return nn.BatchNorm2d(3, **kwargs)
 def old_spectral(m): return nn.utils.spectral_norm(m)
+def parametrized(m): nn.utils.parametrize.register_parametrization(m, 'weight', Tripled()); return m
+def pruned(m): return prune.random_unstructured(m, 'weight', .5)
 
 unsafe = dict(
     standardized_conv=lambda: nn.Sequential(StandardizedConv(3, 3, 3), norm()),
@@ -289,34 +425,95 @@ unsafe = dict(
     weight_norm=lambda: nn.Sequential(weight_norm(conv()), norm()),
     spectral_norm=lambda: nn.Sequential(spectral_norm(conv()), norm()),
     old_spectral_norm=lambda: nn.Sequential(old_spectral(conv()), norm()),
+    old_weight_norm=lambda: nn.Sequential(nn.utils.weight_norm(conv()), norm()),
+    pruned=lambda: nn.Sequential(pruned(conv()), norm()),
+    parametrized_conv=lambda: nn.Sequential(parametrized(conv()), norm()),
+    parametrized_norm=lambda: nn.Sequential(conv(), parametrized(norm())),
     hook_on_conv=lambda: nn.Sequential(hooked(conv()), norm()),
     hook_on_norm=lambda: nn.Sequential(conv(), hooked(norm())),
+    hook_before_conv=lambda: nn.Sequential(pre_hooked(conv()), norm()),
+    hook_before_norm=lambda: nn.Sequential(conv(), pre_hooked(norm())),
     forward_of_its_own=lambda: nn.Sequential(own_forward(conv()), norm()),
+    call_of_its_own=lambda: nn.Sequential(CalledTwice(3, 3, 3), norm()),
+    forward_of_the_sequential=lambda: own_forward(nn.Sequential(conv(), norm())),
     sequential_subclass=lambda: Added(conv(), norm()),
-    called_in_another_order=lambda: Crossed(conv(), norm()))
+    another_order=lambda: Backwards(norm(), conv()),
+    called_in_another_order=lambda: Crossed(conv(), norm()),
+    transposed=lambda: nn.Sequential(nn.ConvTranspose2d(3, 3, 3), norm()),
+    scripted=lambda: torch.jit.script(nn.Sequential(conv(), norm())))
 
 @pytest.mark.parametrize('name', unsafe)
+@pytest.mark.filterwarnings('ignore')
 def test_not_folded(name):
     torch.manual_seed(0)
     net = with_stats(nn.Sequential(unsafe[name](), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4)))
-    assert fuse_bn(net, torch.randn(2, 3, 8, 8)) is net
+    assert folds(net, torch.randn(2, 3, 8, 8)) == 0
     assert same_answers(net, 8) < 1e-4
 
-def test_folded():
+def shared_norm(): n = norm(); return nn.Sequential(conv(), n, conv(), n)
+def shared_conv(): c = conv(); return nn.Sequential(nn.Sequential(c, norm()), nn.Sequential(c, norm()))
+def shared_block(): b = nn.Sequential(conv(), norm(), nn.ReLU()); return nn.Sequential(b, b, b)
+def conv_twice(): c = conv(); return nn.Sequential(c, c, norm())
+
+class Skip(nn.Module):
+    "A `Sequential` whose first layer is also called alone, whose norm is looked at, and which small batches pass by"
+    def __init__(self): super().__init__(); self.layers = nn.Sequential(conv(), norm())
+    def forward(self, x):
+        alone = self.layers[0](x)
+        return alone + self.layers(x)*self.layers[1].weight.sum() if len(x) > 1 else alone
+
+safe = dict(
+    plain=(lambda: nn.Sequential(conv(), norm(), nn.ReLU(), nn.Sequential(conv(), norm(affine=False))), 2),
+    shared_norm=(shared_norm, 2),
+    shared_conv=(shared_conv, 2),
+    shared_block=(shared_block, 1),
+    conv_twice=(conv_twice, 1),
+    skip=(Skip, 1),
+    grouped=(lambda: nn.Sequential(conv(groups=3, bias=False), norm(momentum=None)), 1),
+    dilated=(lambda: nn.Sequential(conv(dilation=2), norm()), 1),
+    reflected=(lambda: nn.Sequential(conv(padding_mode='reflect'), norm(eps=100.)), 1),
+    frozen=(lambda: nn.Sequential(conv(), norm()).requires_grad_(False), 1))
+
+@pytest.mark.parametrize('name', safe)
+def test_folded(name):
     torch.manual_seed(0)
-    inner = nn.Sequential(conv(), norm(affine=False))
-    net = with_stats(nn.Sequential(conv(), norm(), nn.ReLU(), inner, nn.AdaptiveAvgPool2d(1), nn.Flatten()))
-    fused = fuse_bn(net, torch.randn(2, 3, 8, 8))
-    assert norms(net) == 2 and norms(fused) == 0
+    make,n = safe[name]
+    net = with_stats(nn.Sequential(make(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4)))
+    assert folds(net, torch.randn(2, 3, 8, 8), torch.randn(1, 3, 8, 8), torch.randn(4, 3, 6, 6)) == n
     assert same_answers(net, 8) < 1e-4
 
-def test_a_shared_convolution():
-    "One convolution before two norms: each fold gets a copy of its own"
-    torch.manual_seed(0)
-    shared = conv()
-    twice = nn.Sequential(shared, norm()), nn.Sequential(shared, norm())
-    net = with_stats(nn.Sequential(*twice, nn.AdaptiveAvgPool2d(1), nn.Flatten()))
-    assert norms(fuse_bn(net, torch.randn(2, 3, 8, 8))) == 0 and same_answers(net, 8) < 1e-4
+def test_weights_exchanged_in_between():
+    "By hand, and by `functional_call`"
+    net = with_stats(nn.Sequential(conv(), norm()))
+    x,other = torch.randn(2, 3, 8, 8), {k: v+.1 for k,v in net.state_dict().items() if v.is_floating_point()}
+    with torch.no_grad(), fuse_bn(net) as (found,):
+        for _ in range(2): net(x)
+        plain = with_stats(nn.Sequential(conv(), norm()))
+        torch.testing.assert_close(*(torch.func.functional_call(o, other, (x,)) for o in (net, plain)))
+        net[0].weight.mul_(2)
+        torch.testing.assert_close(net(x), net[1](net[0](x)))
+        assert found.pairs
+
+def test_a_hook_on_every_module():
+    "Registered for all modules, and registered while they are folded"
+    net,x = with_stats(nn.Sequential(conv(), norm())), torch.randn(2, 3, 8, 8)
+    with torch.no_grad(), fuse_bn(net):
+        for _ in range(2): plain = net(x)
+        def double(m, x, out): return out*2 if isinstance(m, nn.Conv2d) else None
+        handle = nn.modules.module.register_module_forward_hook(double)
+        try: assert not torch.allclose(net(x), plain)
+        finally: handle.remove()
+
+def test_a_net_that_cannot_be_copied(folder, net):
+    "A lock, a tensor with a history, a forward pass of somebody else's"
+    def lock(o): o.lock = threading.Lock()
+    def history(o): o.sum = o[0].weight.sum()
+    for add in (lock, history, own_forward):
+        odd = deepcopy(net)
+        add(odd)
+        before = {k: v.clone() for k,v in odd.state_dict().items()}
+        same_as_get_preds(Learner(rectangles(folder), odd, loss_func=SoftmaxLoss()))
+        for k,v in odd.state_dict().items(): assert torch.equal(v, before[k])
 
 timm_nets = '''
     densenet121 densenet169 resnetv2_50d resnetv2_18 resnetv2_18d resnet10t resnet14t resnet18 resnet18d resnet26

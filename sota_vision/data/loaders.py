@@ -21,7 +21,7 @@ class CachedDL(TfmdDL):
         cache:ImageCache=None, # Decoded pictures; None: read one by one
         **kwargs            # Passed to `TfmdDL`: `bs`, `shuffle`, `after_batch`, …
     ):
-        self.cache = cache
+        self.cache,self.made_by,self.classes = cache,[],[]
         if 'device' in kwargs and kwargs['device'] is not None: kwargs['device'] = torch.device(kwargs['device'])
         super().__init__(dataset, **kwargs)
 
@@ -52,23 +52,37 @@ class CachedDL(TfmdDL):
         for t in self.after_batch.fs:
             if isinstance(t, Augment): t.size = (size, size)
 
+    def reads_as_cache(self) -> bool:
+        "Do `read_image` and a `Resize` to the presize, and nothing else, make its items, as they made the cache?"
+        ds,item = getattr(self.dataset, 'ds', self.dataset), getattr(self.after_item, 'fs', ())
+        steps = 'create_item', 'do_item', 'do_batch', 'create_batch', 'retain'
+        own = any(getattr(getattr(self, o), '__func__', None) is not getattr(TfmdDL, o) for o in steps)
+        if self.cache is None or own or getattr(self.before_batch, 'fs', True): return False
+        if not isinstance(ds, Datasets): return False
+        names,kinds = [getattr(o, 'name', None) for o in ds.tls[0].tfms.fs], [type(o) for o in item]
+        if names != ['read_image'] or kinds != [Resize, ToTensor]: return False
+        return all(getattr(item[0], o) == getattr(Resize(self.presize), o) for o in ('size', 'method', 'resamples'))
+
     def cached_items(self) -> tuple: # (rows of the cache, [classes of each target]); None: read them one by one
-        "Where the items of the dataset are in the cache"
+        "Where the items of the dataset are in the cache, as the loader and the files are now"
         ds = self.dataset
-        if self.cache is None or not isinstance(getattr(ds, 'ds', ds), Datasets): return None
-        if not isinstance(self.create_item, MethodType): return None
+        if not self.reads_as_cache(): return None
         rows = [self.cache.row(f) if isinstance(f, (str, Path)) else None for f in ds.items]
         if None in rows: return None
         targets = [ds.labels] if hasattr(ds, 'labels') else ds.tls[1:]
-        return rows, [torch.tensor([int(o[i]) for i in range(len(o))]) for o in targets]
+        made_by = [o for t in targets for o in (t, *getattr(getattr(t, 'tfms', None), 'fs', ()))]
+        if list(map(id, made_by)) != list(map(id, self.made_by)):   # asked for once: it takes longer than the rows
+            found = [[t[i] for i in range(len(t))] for t in targets]
+            if not all(type(y) in (int, TensorCategory) for o in found for y in o): return None
+            self.made_by,self.classes = made_by, [torch.tensor([int(y) for y in o]) for o in found]
+        return rows, self.classes
 
     def create_batches(self,
         samps   # Positions in the dataset, an iterable
     ):
         "Batches of (uint8 crops, classes), the middle squares unless the dataset is one for training"
-        if not hasattr(self, '_found'): self._found = self.cached_items()
-        if self._found is None: yield from super().create_batches(samps); return
-        rows,targets = self._found
+        if (found := self.cached_items()) is None: yield from super().create_batches(samps); return
+        rows,targets = found
         rand = getattr(self.dataset, 'split_idx', 0) == 0
         for idxs in chunked(samps, self.bs, self.drop_last):
             x = TensorImage(self.cache.crops([rows[i] for i in idxs], rand))

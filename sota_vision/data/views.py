@@ -75,7 +75,7 @@ def view_batches(
     views:str='random',     # One of `view_kinds`
     crop:float=0.875,       # Side of a corner as a fraction of the picture's shorter side, in (0, 1]
     scales:tuple=(0.875, 1.125, 1.25) # Sizes beside the usual one, as factors of it
-):                          # Yields ([views of (bs, 3, h, w) float32, the plain one first], [targets])
+):                          # Iterator over ([views of (bs, 3, h, w) float32, the plain one first], [targets])
     "Every batch of `dl` in order, read once and shown in several views; `ValueError` for a wrong argument"
     if views not in view_kinds: raise ValueError(f"unknown views {views!r}: choose one of {', '.join(view_kinds)}")
     if not isinstance(n, int) or n < 1:
@@ -83,6 +83,10 @@ def view_batches(
     if not 0 < crop <= 1:
         raise ValueError(f"crop={crop}: a corner's side must be above 0 and at most 1 times the picture's shorter one")
     if not len(scales) or min(scales) <= 0: raise ValueError(f'scales={scales}: give one or more factors, each above 0')
+    return _view_batches(dl, n, views, crop, scales)
+
+def _view_batches(dl, n, views, crop, scales):
+    "The batches of `view_batches`, whose arguments were checked"
     if views == 'corners': items = dict(create_item=CornerItems(dl, crop), after_item=[])
     elif getattr(dl, 'cache', None): items = {}     # item transforms of one's own would take a loader off its cache
     else: items = dict(after_item=copy_pipe(dl.after_item))
