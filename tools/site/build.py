@@ -5,8 +5,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from time import time
 import nbformat
-from .record import calls
+from .deck import write_deck
 from .pages import contents, lesson_list, progress_page, results_page
+from .record import calls
 from .translate import root, title_of, translate
 
 here = Path(__file__).parent
@@ -43,34 +44,37 @@ def write_source(folder, pages, found, extra):
     for page in pages:
         shown = {i: e.markup for i,e in found.get(page, {}).items()}
         nb = translate(read(page), page, set(pages), shown)
-        if page == 'index.ipynb': nb.cells.append(nbformat.v4.new_markdown_cell(contents({o: title_of(read(o)) for o in pages}, extra)))
+        if page == 'index.ipynb': nb.cells.append(nbformat.v4.new_markdown_cell(contents(pages, extra)))
         (folder/page).parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(nb, folder/page)
     for name,text in extra.items(): (folder/f'{name}.md').write_text(text, encoding='utf-8')
 
 def sphinx(builder, source, out):
     "Start Sphinx"
-    command = [sys.executable, '-m', 'sphinx', '-q', '-b', builder, '-c', here, '-d', work/f'{builder}.trees', source, out]
+    trees = work/f'{builder}.trees'
+    command = [sys.executable, '-m', 'sphinx', '-q', '-b', builder, '-c', here, '-d', trees, source, out]
     return subprocess.Popen(command, env=os.environ | dict(SITE_STATIC=str(work/'static')))
 
 def build(out):
     "Everything below `out`"
-    for o in (out, *(work/o for o in ('static', 'html', 'epub', 'epub.out', 'html.trees', 'epub.trees'))): shutil.rmtree(o, ignore_errors=True)
+    for o in (out, work): shutil.rmtree(o, ignore_errors=True)
     shutil.copytree(here/'static', work/'static')
     pages = sorted(o.relative_to(nbs).as_posix() for o in nbs.rglob('*.ipynb') if '.ipynb_checkpoints' not in o.parts)
     t = time()
     def said(what): print(f'{time()-t:6.1f} s  {what}', flush=True)
-    taught = [o for o in pages if not o.startswith(('api/', 'solutions/')) and o not in ('index.ipynb', 'your_predictions.ipynb')]
+    silent = 'api/', 'solutions/', 'index.ipynb', 'your_predictions.ipynb'
+    taught = [o for o in pages if not o.startswith(silent)]
     found = live_pages(taught, work/'static')
-    said(f'{sum(e.kind == "widget" for p in found.values() for e in p.values())} widgets, '
-         f'{sum(e.kind in ("choice", "amount", "words") for p in found.values() for e in p.values())} questions')
-    from .deck import write_deck
-    cards = write_deck(work/'static'/'sota_vision.apkg', {title_of(read(p)): [e for e in found[p].values() if e.card] for p in sorted(found)})
+    asked = {title_of(read(p)): [e for e in es.values() if e.card] for p,es in sorted(found.items())}
+    cards = write_deck(work/'static'/'sota_vision.apkg', asked)
+    said(f'{len(list((work/"static"/"frames").iterdir()))} frames, {cards} questions')
     results = results_page()
-    write_source(work/'html', pages, found, dict(results=results, progress=progress_page(lesson_list(found, read), cards)))
+    extra = dict(results=results, progress=progress_page(lesson_list(found, read), cards))
+    write_source(work/'html', pages, found, extra)
     write_source(work/'epub', pages, {}, dict(results=results))
-    runs = sphinx('html', work/'html', out), sphinx('epub', work/'epub', work/'epub.out')
+    runs = [sphinx(o, work/o, work/f'{o}.out') for o in ('html', 'epub')]
     if any([o.wait() for o in runs]): sys.exit('Sphinx failed: see above')
+    shutil.move(work/'html.out', out)
     shutil.copy(work/'epub.out'/'sota_vision.epub', out/'_static'/'sota_vision.epub')
     (out/'.nojekyll').touch()
     said(f'pages and EPUB; {sum(o.stat().st_size for o in out.rglob("*") if o.is_file())/1e6:.0f} MB in {out}')

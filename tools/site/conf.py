@@ -12,11 +12,12 @@ exclude_patterns = []
 nb_execution_mode = 'off'
 nb_merge_streams = True
 nb_number_source_lines = False
-nb_mime_priority_overrides = [(o, 'image/png', 0) for o in ('html', 'epub')] + [(o, 'text/html', 1) for o in ('html', 'epub')]
+nb_mime_priority_overrides = [(builder, mime, i) for builder in ('html', 'epub')
+                              for i,mime in enumerate(('image/png', 'text/html'))]
 myst_enable_extensions = ['dollarmath']
 myst_heading_anchors = 3
-suppress_warnings = ['myst.header', 'misc.highlighting_failure', 'epub.unknown_project_files', 'mystnb.unknown_mime_type',
-                     'toc.not_included', 'myst.xref_missing', 'toc.not_readable']
+suppress_warnings = ['myst.header', 'misc.highlighting_failure', 'epub.unknown_project_files',
+                     'mystnb.unknown_mime_type', 'toc.not_included', 'myst.xref_missing', 'toc.not_readable']
 pygments_style = 'default'
 
 html_theme = 'sphinx_book_theme'
@@ -28,10 +29,11 @@ html_copy_source = False
 html_show_sourcelink = False
 html_math_renderer = 'mathml'
 html_theme_options = dict(
-    repository_url='https://github.com/sota-vision/sota_vision', use_repository_button=True, use_fullscreen_button=False,
-    use_download_button=False, show_navbar_depth=1, navigation_with_keys=False, pygments_light_style='a11y-high-contrast-light',
-    pygments_dark_style='a11y-high-contrast-dark')
+    repository_url='https://github.com/sota-vision/sota_vision', use_repository_button=True,
+    use_fullscreen_button=False, use_download_button=False, show_navbar_depth=1, navigation_with_keys=False,
+    pygments_light_style='a11y-high-contrast-light', pygments_dark_style='a11y-high-contrast-dark')
 
+version = release = '0.2'
 epub_title = 'sota_vision'
 epub_theme = 'epub'
 epub_show_urls = 'no'

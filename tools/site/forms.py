@@ -20,12 +20,14 @@ def question(
     return element('quiz', told, q.page()), key, (front, to_html(q.answer))
 
 def prediction(
-    p   # A `Prediction`
+    p       # A `Prediction`
 ) -> str:   # HTML
     "A prediction to be made"
-    how = f'one of: {", ".join(p.options)}' if p.options else f'an interval ({p.unit or "number"}) that you are 80 % sure of'
-    told = dict(key=p.key, question=to_html(p.question), plain=p.question, low=p.low, high=p.high, unit=p.unit, options=p.options)
-    return element('prediction', told, f'<p><b>{to_html(p.question)}</b></p><p>Write down before you read on: {to_html(how)}.</p>')
+    how = f'an interval ({p.unit or "number"}) that you are 80 % sure of'
+    if p.options: how = f'one of: {", ".join(p.options)}'
+    asked = to_html(p.question)
+    told = dict(key=p.key, question=asked, plain=p.question, low=p.low, high=p.high, unit=p.unit, options=p.options)
+    return element('prediction', told, f'<p><b>{asked}</b></p><p>Write down before you read on: {to_html(how)}.</p>')
 
 def outcome(
     key:str,    # Of the prediction

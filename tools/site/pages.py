@@ -1,22 +1,22 @@
 "Pages that no notebook is: the table of contents, the results, the reader's progress"
 from .translate import element, title_of
 
-def tree(caption, entries, more=''):
+def tree(caption, entries):
     "A part of the table of contents"
     lines = '\n'.join(o.removesuffix('.ipynb') for o in entries)
-    return f'```{{toctree}}\n:hidden:\n:caption: {caption}\n{more}\n{lines}\n```'
+    return f'```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{lines}\n```'
 
 def contents(
-    titles:dict,    # Page → its title
-    extra           # Names of pages that no notebook is
-) -> str:           # Markdown for the end of the first page
+    pages,  # Paths of notebooks, from nbs
+    extra   # Names of pages that no notebook is
+) -> str:   # Markdown for the end of the first page
     "Every page in the order a reader meets it"
-    def within(folder): return [o for o in titles if o.startswith(f'{folder}/')]
-    lessons = [o for o in titles if o[:2].isdigit()]
-    after = [o for o in ('playground.ipynb', 'questionnaire.ipynb', 'your_predictions.ipynb') if o in titles]
-    return '\n\n'.join([tree('Lessons', lessons), tree('Bonus', within('bonus')), tree('Practice', [*after, *(o for o in extra if o != 'results')]),
-                        tree('Results', [o for o in extra if o == 'results']), tree('Solutions', within('solutions')),
-                        tree('Library', within('api'))])
+    def within(folder): return [o for o in pages if o.startswith(f'{folder}/')]
+    practice = [o for o in ('playground.ipynb', 'questionnaire.ipynb', 'your_predictions.ipynb') if o in pages]
+    practice += [o for o in extra if o != 'results']
+    parts = dict(Lessons=[o for o in pages if o[:2].isdigit()], Bonus=within('bonus'), Practice=practice,
+                 Results=['results'], Solutions=within('solutions'), Library=within('api'))
+    return '\n\n'.join(tree(caption, entries) for caption,entries in parts.items())
 
 def markdown_table(frame):
     "A table of pandas in Markdown"
@@ -74,6 +74,6 @@ sent nowhere; another browser or device knows nothing of it.
 
 ## To take along
 
-- <a href="_static/sota_vision.apkg" download>The questions as a deck for Anki</a> ({cards} cards, a deck for each lesson)
+- <a href="_static/sota_vision.apkg" download>The questions as a deck for Anki</a>: {cards} cards, by lesson
 - <a href="_static/sota_vision.epub" download>The whole series as an EPUB</a>, without widgets
 '''

@@ -18,14 +18,15 @@ def root_name(node):
 
 def targets(stmt):
     "Names that the comprehensions of a statement bind, for themselves only"
-    return {n.id for c in ast.walk(stmt) if isinstance(c, ast.comprehension) for n in ast.walk(c.target) if isinstance(n, ast.Name)}
+    loops = [o.target for o in ast.walk(stmt) if isinstance(o, ast.comprehension)]
+    return {n.id for t in loops for n in ast.walk(t) if isinstance(n, ast.Name)}
 
 def changes(stmt):
     "Names that a statement binds, or whose value it may change in place"
     if isinstance(stmt, (ast.FunctionDef, ast.ClassDef)): return {stmt.name}
     found = set()
     for n in ast.walk(stmt):
-        if isinstance(n, (ast.Name, ast.Attribute, ast.Subscript)) and isinstance(n.ctx, ast.Store): found.add(root_name(n))
+        if isinstance(getattr(n, 'ctx', None), ast.Store): found.add(root_name(n))
         elif isinstance(n, ast.Expr) and isinstance(n.value, ast.Call): found.add(root_name(n.value))
     return found - targets(stmt) - {None}
 
@@ -82,7 +83,7 @@ def needed(
 def sliced(nb, shown): return '\n'.join(ast.unparse(stmt) for _,stmt,_ in needed(nb, shown))
 
 def trained(file):
-    "The weights of the one net that widgets ask: that of the profile, on small pictures of the synthetic sample; trained once"
+    "Weights of the one net that widgets ask: that of the profile, on small pictures; trained once"
     import torch
     from filelock import FileLock
     from sota_vision.baseline import make_learner, set_seed
@@ -119,7 +120,8 @@ def record(
 ) -> dict:          # Number of the cell → its value
     "The last values of some cells, from no more of the notebook than they depend on"
     plan,values,here = needed(nb, shown), {}, os.getcwd()
-    fits = any(isinstance(n, ast.Attribute) and n.attr.startswith(('fit', 'fine_tune')) for _,s,_ in plan for n in ast.walk(s))
+    called = {n.attr for _,stmt,_ in plan for n in ast.walk(stmt) if isinstance(n, ast.Attribute)}
+    fits = any(o.startswith(('fit', 'fine_tune')) for o in called)
     space = {'__name__': '__main__'}
     with tempfile.TemporaryDirectory() as tmp, redirect_stdout(StringIO()):
         os.chdir(tmp)

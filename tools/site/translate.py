@@ -48,7 +48,8 @@ def titles(
         name = getattr(call.func, 'attr', getattr(call.func, 'id', ''))
         told = [k.value for k in call.keywords if k.arg in ('title', 'titles', 'suptitle')]
         if name in ('set_title', 'suptitle', 'title'): told += call.args[:1]
-        found += [o.value for t in told for o in ast.walk(t) if isinstance(o, ast.Constant) and isinstance(o.value, str)]
+        parts = [o.value for t in told for o in ast.walk(t) if isinstance(o, ast.Constant)]
+        found += [o for o in parts if isinstance(o, str)]
     return [o.replace('\n', ' ').strip() for o in dict.fromkeys(found) if re.search(r'\w\w', o)]
 
 def alt_text(
@@ -102,7 +103,9 @@ def prose(source, page, pages):
 
 def headings(source): return re.findall(r'^#+ (.*)$', re.sub(r'```.*?```', '', source, flags=re.S), re.M)
 
-def title_of(nb): return next((h for c in nb.cells if c.cell_type == 'markdown' for h in headings(c.source)), 'untitled')
+def title_of(nb):
+    prose = (c.source for c in nb.cells if c.cell_type == 'markdown')
+    return next((h for text in prose for h in headings(text)), 'untitled')
 
 def element(
     kind:str,       # What the script of the page makes of it

@@ -21,23 +21,11 @@ class Control:
 
 def in_words(x): return f'{x:.3g}'.replace('-', '−')
 
-def steps(c):
-    "Every value of a declared slider"
-    if not c.log:
-        n = round((c.high-c.low)/c.step)
-        values = [round(c.low + i*c.step, 10) for i in range(n+1)]
-        return [int(o) if all(float(v).is_integer() for v in (c.value, c.low, c.step)) else o for o in values]
-    low,high = (round(math.log(end/c.value, c.step)) for end in (c.low, c.high))
-    return [c.value*c.step**i for i in range(low, high+1)]
-
 def control(name, c):
     "A declared `Slider` or `Pick` as a `Control`"
-    if hasattr(c, 'options'):
-        shown = list(c.options)
-        return Control(name, c.label, 'pick', list(c.options.values()), shown, 0 if c.value is None else shown.index(c.value))
-    values = steps(c)
-    start = min(range(len(values)), key=lambda i: abs(values[i]-c.value))
-    return Control(name, c.label, 'slider', values, [in_words(o) for o in values], start)
+    if hasattr(c, 'options'): return Control(name, c.label, 'pick', c.values, list(c.options), c.values.index(c.start))
+    start = min(range(len(c.values)), key=lambda i: abs(c.values[i]-c.start))
+    return Control(name, c.label, 'slider', c.values, [in_words(o) for o in c.values], start)
 
 def spaced(n, want, start):
     "`want` of the numbers below `n`, evenly spaced, the first, the last and `start` among them"
@@ -55,12 +43,14 @@ def thinned(
     "Take values away, from the longest control first, until the grid is small enough"
     counts = [len(c.values) for c in controls]
     while math.prod(counts) > most:
-        long = [i for i,c in enumerate(controls) if counts[i] > (few_options if c.kind == 'pick' and len(c.values) <= few_options else 2)]
+        long = [i for i,c in enumerate(controls)
+                if counts[i] > 2 and not (c.kind == 'pick' and len(c.values) <= few_options)]
         if not long: break
         counts[max(long, key=lambda i: counts[i])] -= 1
     def thin(c, n):
         keep = spaced(len(c.values), n, c.start)
-        return Control(c.name, c.label, c.kind, [c.values[i] for i in keep], [c.shown[i] for i in keep], keep.index(c.start))
+        values,shown = ([o[i] for i in keep] for o in (c.values, c.shown))
+        return Control(c.name, c.label, c.kind, values, shown, keep.index(c.start))
     return [thin(c, n) for c,n in zip(controls, counts)]
 
 # What the page computes itself: name of the function → what it needs beside the values of its controls
@@ -82,17 +72,8 @@ def _costs(f, files):
     return dict(sizes=[int(o) for o in costs.index], costs={k: [float(o) for o in costs[k]] for k in costs},
                 picture=files(_embedded(known['img'], int(costs.index[-1]))))
 
-def _gains(f, files):
-    from statistics import mean
-    from sota_vision.experiments.compare import interval, verdict
-    rows = []
-    for name,(cmp,arm) in inspect.getclosurevars(f).nonlocals['known'].items():
-        d = [100*o for o in cmp.diffs(arm)]
-        rows.append(dict(name=name, diffs=d, mean=mean(d), interval=interval(d) if len(d) > 2 else None, verdict=verdict(d)))
-    return dict(known=rows)
-
 models = dict(plot_one_cycle=None, plot_label_smoothing=None, explore_cross_entropy=None, explore_mixup=_pictures,
-              explore_sizes=_costs, explore_results=_gains)
+              explore_sizes=_costs)
 
 def model_of(f):
     "The name under which the page knows how to compute `f`, or None"

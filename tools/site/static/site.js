@@ -172,28 +172,6 @@ const models = {
     })
     image.src = `${statics}frames/${picture}`
     return `${first} at ${size1} px, ${second} at ${size2} px: ${schedule.says}`
-  },
-
-  explore_results(box, chosen, { known }) {
-    const rows = known.filter(o => chosen[o.name] === 'yes')
-    if (!rows.length) throw new Error('nothing is chosen: choose one technique or more')
-    const all = rows.flatMap(o => [...o.diffs, ...(o.interval || [])]), [low, high] = [Math.max(-60, Math.min(0, ...all)), Math.min(60, Math.max(0, ...all))]
-    const x = [low - 2, high + 2], n = rows.length, marks = [{ x: 0, color: 3 }]
-    rows.forEach((o, i) => {
-      const at = n - 1 - i
-      if (o.interval) marks.push({ line: o.interval.map(v => [Math.min(x[1], Math.max(x[0], v)), at]) })
-      marks.push(...o.diffs.map(v => ({ dot: [v, at], r: 3, color: 3 })), { dot: [o.mean, at], r: 6, color: o.verdict === 'undecided' ? 1 : 0 })
-    })
-    const height = 70 + 34 * n, width = 640, left = 46
-    const panel = chart({ title: 'Small dots: seeds; large: their mean, blue if the 95 % interval (line) excludes 0', xlabel: 'change of accuracy (points)', x, y: [-.6, n - .4], width, height, marks })
-    box.innerHTML = panel.svg
-    const svg = box.querySelector('svg')
-    svg.querySelectorAll('text[text-anchor="end"]').forEach(e => e.remove())
-    rows.forEach((o, i) => svg.insertAdjacentHTML('beforeend',
-      `<text x="${left + 4}" y="${26 + (height - 68) * (i + .3) / n}">${escaped(`${o.name}: ${o.mean > 0 ? '+' : ''}${fixed(o.mean, 1)} points, ${o.verdict}`)}</text>`))
-    const says = rows.map(o => `${o.name} ${fixed(o.mean, 1)} points, ${o.verdict}`).join('; ')
-    svg.setAttribute('aria-label', says)
-    return says
   }
 }
 
