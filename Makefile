@@ -10,7 +10,7 @@ BIN    := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 ENV    := .venv/made
 
 export PYTHONUTF8 := 1
-.PHONY: help run lab play test ruff nbdev-test wheel-check pytest quotes readme clean
+.PHONY: help run lab play site site-test test ruff nbdev-test wheel-check pytest quotes readme clean
 .NOTPARALLEL:
 
 help:         ## list the targets
@@ -34,6 +34,20 @@ lab: $(ENV)   ## open the series in JupyterLab
 play: export SOTA_VISION_PROFILE ?= tiny
 play: $(ENV)  ## open the playground: every widget on one page
 	$(BIN)/voila nbs/playground.ipynb
+
+.venv/site: $(ENV) tools/site/requirements.txt
+	$(BIN)/python -m uv pip install --python $(BIN)/python --requirement tools/site/requirements.txt
+	@touch $@
+
+site site-test: export SOTA_VISION_PROFILE := tiny
+site site-test: export SOTA_VISION_DATA :=
+site site-test: export OMP_NUM_THREADS := 1
+site: .venv/site     ## make the web site and its EPUB from the notebooks as they are, in _docs
+	$(BIN)/python -W ignore -m tools.site
+
+site-test: site       ## look at every page of the site in Chromium; npm brings the checker of accessibility
+	npm install --silent --no-save --prefix build/axe axe-core@4
+	SOTA_VISION_NEED_BROWSER=1 $(BIN)/python -m pytest -rs tests/test_site_browser.py
 
 test nbdev-test wheel-check pytest: export SOTA_VISION_PROFILE := tiny
 test nbdev-test wheel-check pytest: export SOTA_VISION_DATA :=
@@ -60,4 +74,4 @@ readme: $(ENV)        ## make README.md from nbs/index.ipynb
 	$(BIN)/python tools/readme.py
 
 clean:        ## remove the environment and everything made, but not your runs
-	rm -rf .venv build dist executed *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist executed _docs *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -72,6 +72,16 @@ def check_notebooks(bin, tmp):
     if runpy.run_path(str(lib/index))['d']['syms'] != runpy.run_path(str(made/index))['d']['syms']: wrong.append(index)
     if wrong: sys.exit(f'nbdev 3 exports others than nbdev 2: {wrong}')
 
+def check_first_cell(bin, install, env, tmp):
+    "Without the package a lesson installs it in its first cell, from the wheel that stands for the index, and runs"
+    run(sys.executable, '-m', 'uv', 'pip', 'uninstall', '--quiet', '--python', env, 'sota_vision')
+    run(*install, 'pip', 'nbconvert')
+    lesson = tmp/'first_cell'/'09_cross_entropy.ipynb'
+    lesson.parent.mkdir()
+    shutil.copy(root/'nbs'/lesson.name, lesson)
+    os.environ |= dict(PIP_NO_INDEX='1', PIP_FIND_LINKS=str(tmp/'dist'))
+    run(bin/'python', '-m', 'nbconvert', '--to', 'notebook', '--execute', '--inplace', lesson, cwd=lesson.parent)
+
 def main(tmp):
     wheel,env = build(tmp/'dist'),tmp/'env'
     bin = env/('Scripts' if os.name == 'nt' else 'bin')
@@ -82,6 +92,7 @@ def main(tmp):
     check_series(bin, tmp)
     run(*install, f'{wheel}[lab]', 'fastcore>=2', 'nbdev>=3')
     check_notebooks(bin, tmp)
+    check_first_cell(bin, install, env, tmp)
     print('wheel check passed:', wheel.name)
 
 if __name__ == '__main__':

@@ -1,0 +1,80 @@
+"Build the site and the EPUB"
+import os, shutil, subprocess, sys, warnings
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from time import time
+import nbformat
+from .deck import write_deck
+from .pages import contents, lesson_list, progress_page, results_page
+from .record import calls
+from .translate import root, title_of, translate
+
+here = Path(__file__).parent
+nbs,work = root/'nbs', root/'build'/'site'
+playground = 'playground.ipynb'
+
+def read(page): return nbformat.read(nbs/page, as_version=4)
+
+def live(page, static, skip):
+    "In a process of its own: what a page asks and shows, see `elements`"
+    os.environ |= dict(MPLBACKEND='agg', SOTA_VISION_PROFILE=os.environ.get('SOTA_VISION_PROFILE', 'tiny'))
+    import torch
+    from .elements import elements
+    warnings.filterwarnings('ignore')
+    torch.set_num_threads(1)
+    return elements(read(page), page, static, work/'net.pth', skip)
+
+def widget_calls(page): return calls(read(page), lambda module: module == 'explore')
+
+def live_pages(pages, static):
+    "Page → what `elements` found there; the playground shows the widgets of the lessons, and its own"
+    shown = {o: widget_calls(o) for o in pages}
+    others = {name for page,names in shown.items() if page != playground for name in names.values()}
+    order = sorted(pages, key=lambda o: (not shown[o], o))      # those that take longest first
+    with ProcessPoolExecutor(min(os.cpu_count() or 1, 4), get_context('spawn')) as pool:
+        jobs = [pool.submit(live, o, static, others if o == playground else ()) for o in order]
+        found = {o: job.result() for o,job in zip(order, jobs)}
+    drawn = {e.name: e for page,es in found.items() if page != playground for e in es.values() if e.kind == 'widget'}
+    found[playground] |= {i: drawn[name] for i,name in shown[playground].items() if name in drawn}
+    return found
+
+def write_source(folder, pages, found, extra):
+    "The notebooks as Sphinx reads them, and the pages that no notebook is"
+    for page in pages:
+        shown = {i: e.markup for i,e in found.get(page, {}).items()}
+        nb = translate(read(page), page, set(pages), shown)
+        if page == 'index.ipynb': nb.cells.append(nbformat.v4.new_markdown_cell(contents(pages, extra)))
+        (folder/page).parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(nb, folder/page)
+    for name,text in extra.items(): (folder/f'{name}.md').write_text(text, encoding='utf-8')
+
+def sphinx(builder, source, out):
+    "Start Sphinx"
+    trees = work/f'{builder}.trees'
+    command = [sys.executable, '-m', 'sphinx', '-q', '-b', builder, '-c', here, '-d', trees, source, out]
+    return subprocess.Popen(command, env=os.environ | dict(SITE_STATIC=str(work/'static')))
+
+def build(out):
+    "Everything below `out`"
+    for o in (out, work): shutil.rmtree(o, ignore_errors=True)
+    shutil.copytree(here/'static', work/'static')
+    pages = sorted(o.relative_to(nbs).as_posix() for o in nbs.rglob('*.ipynb') if '.ipynb_checkpoints' not in o.parts)
+    t = time()
+    def said(what): print(f'{time()-t:6.1f} s  {what}', flush=True)
+    silent = 'api/', 'solutions/', 'index.ipynb', 'your_predictions.ipynb'
+    taught = [o for o in pages if not o.startswith(silent)]
+    found = live_pages(taught, work/'static')
+    asked = {title_of(read(p)): [e for e in es.values() if e.card] for p,es in sorted(found.items())}
+    cards = write_deck(work/'static'/'sota_vision.apkg', asked)
+    said(f'{len(list((work/"static"/"frames").iterdir()))} frames, {cards} questions')
+    results = results_page()
+    extra = dict(results=results, progress=progress_page(lesson_list(found, read), cards))
+    write_source(work/'html', pages, found, extra)
+    write_source(work/'epub', pages, {}, dict(results=results))
+    runs = [sphinx(o, work/o, work/f'{o}.out') for o in ('html', 'epub')]
+    if any([o.wait() for o in runs]): sys.exit('Sphinx failed: see above')
+    shutil.move(work/'html.out', out)
+    shutil.copy(work/'epub.out'/'sota_vision.epub', out/'_static'/'sota_vision.epub')
+    (out/'.nojekyll').touch()
+    said(f'pages and EPUB; {sum(o.stat().st_size for o in out.rglob("*") if o.is_file())/1e6:.0f} MB in {out}')
