@@ -9,7 +9,7 @@ import fastai.vision.core
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.vision.all import (
-    BCEWithLogitsLossFlat, Callback, CrossEntropyLossFlat, Datasets, Flatten, FocalLossFlat, ImageDataLoaders,
+    BCEWithLogitsLossFlat, Callback, CrossEntropyLossFlat, Datasets, FocalLossFlat, ImageDataLoaders,
     IntToFloatTensor, LabelSmoothingCrossEntropy, Learner, MSELossFlat, Normalize, PILImage, ProgressCallback,
     RandTransform, Resize, TensorImage, TfmdDL, Transform, aug_transforms, first, imagenet_stats, load_learner,
     nn, noop, plt, set_seed)
@@ -60,10 +60,10 @@ def rectangles(folder, item_tfms=None, batch_tfms=None, **kwargs):
 def net():
     torch.manual_seed(0)
     body = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()
-    return nn.Sequential(*body, nn.AdaptiveAvgPool2d(2), Flatten(), nn.Dropout(), nn.Linear(32, 2))
+    return nn.Sequential(*body, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(), nn.Linear(32, 2))
 
 @pytest.fixture
-def learn(folder, net): return Learner(rectangles(folder), net, loss_func=SoftmaxLoss()).remove_cb(ProgressCallback)
+def learn(folder, net): return Learner(rectangles(folder), deepcopy(net), loss_func=SoftmaxLoss()).remove_cb(ProgressCallback)
 
 def same(folder, net):
     "A learner whose views depend on nothing but the pictures"
