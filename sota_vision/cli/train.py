@@ -66,7 +66,7 @@ def sota_train(
     recipe:str='baseline',  # A JSON file, or one of the recipes below
     seed:int=0,             # Seed of weights, order and augmentation
     runs:int=1,             # How many runs, each with the next seed
-    out:Path=Path('runs/last'), # Folder for run.json, weights.pth and the bundle, one folder per seed if there are several
+    out:Path=Path('runs/last'), # Folder for run.json, weights.pth and the bundle; a folder per seed if there are more
     **changes
 ):
     "Train an image classifier from scratch and write down everything about the run"
