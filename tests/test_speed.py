@@ -10,7 +10,8 @@ from sota_vision.speed import Autocast, DeferMetrics, FusedAdam, fast_cbs
 from sota_vision.train import CompileNet
 
 def make_net():
-    return nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 3, 2)), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    return nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 3, 2)), nn.BatchNorm2d(8), nn.ReLU(),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(),
                          nn.Linear(8, 4))
 
 @pytest.fixture(autouse=True)
@@ -56,7 +57,8 @@ def state(learn):
         optimizer=learn.opt_func, callbacks=sorted(map(str, learn.cbs)), default_dtype=torch.get_default_dtype())
 
 features = dict(autocast=[Autocast], autocast_twice=[Autocast, Autocast], deferred_twice=[DeferMetrics, DeferMetrics],
-                compiled=[CompileNet, Autocast], manifold=[ManifoldMixup], manifold_compiled=[ManifoldMixup, CompileNet, Autocast],
+                compiled=[CompileNet, Autocast], manifold=[ManifoldMixup],
+                manifold_compiled=[ManifoldMixup, CompileNet, Autocast],
                 all=[ChannelsLast, Autocast, DeferMetrics, DataWait])
 each_feature = pytest.mark.parametrize('name', features)
 
