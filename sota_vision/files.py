@@ -61,7 +61,8 @@ def numbered_folder(
 @contextmanager
 def run_folder(
     out:Path=None,      # Folder of the run; None: the next number in `base`
-    base:Path='runs'    # Where numbered runs are kept
+    base:Path='runs',   # Where numbered runs are kept
+    again:bool=False    # May `out` hold a run that goes on?
 ):                      # Yields the folder; `ValueError` if `out` holds a run, or another run is writing to it
     "A folder for one run and no other; removed again if nothing was put into it"
     made = out is None or not Path(out).exists()
@@ -70,7 +71,8 @@ def run_folder(
     lock = folder/'.lock'
     try:
         with FileLock(lock, timeout=0):
-            if (folder/'run.json').exists(): raise ValueError(f'{folder} already holds a run: name another folder')
+            if not again and (folder/'run.json').exists():
+                raise ValueError(f'{folder} already holds a run: name another folder')
             try: yield folder
             finally:
                 with suppress(OSError): lock.unlink()

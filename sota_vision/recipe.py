@@ -25,18 +25,18 @@ choices = dict(     # what a name may be; `arch`: the keys of `archs`, so that t
     loader=('cached', 'fastai'), precision=('auto', 'bf16', 'fp32'))
 
 bounds = dict(      # what a number may be: test, and how to say it
-    size=(lambda v: v >= 2, 'a whole number from 2'),
-    presize=(lambda v: v >= 2, 'a whole number from 2'),
+    size=(lambda v: 2 <= v <= 4096, 'a whole number from 2 to 4096'),
+    presize=(lambda v: 2 <= v <= 4096, 'a whole number from 2 to 4096'),
     min_scale=(lambda v: 0 < v <= 1, 'above 0 and at most 1'),
     label_noise=(lambda v: 0 <= v < 1, 'at least 0 and below 1'),
-    bs=(lambda v: v >= 2, 'a whole number from 2, as batch normalization needs two pictures'),
-    epochs=(lambda v: v >= 1, 'a whole number from 1'),
+    bs=(lambda v: 2 <= v <= 10**6, 'a whole number from 2 to 1000000, as batch normalization needs two pictures'),
+    epochs=(lambda v: 1 <= v <= 10**5, 'a whole number from 1 to 100000'),
     lr=(lambda v: v > 0, 'above 0'),
     wd=(lambda v: v >= 0, '0 or more'),
     mixup=(lambda v: v >= 0, 'above 0, or 0 for none'),
     label_smoothing=(lambda v: 0 <= v < 1, 'at least 0 and below 1'),
     patience=(lambda v: v >= 0, 'a whole number from 0'),
-    tta=(lambda v: v >= 0, 'a whole number from 0'))
+    tta=(lambda v: 0 <= v <= 1000, 'a whole number from 0 to 1000'))
 
 def _must(ok, name, value, need):
     if not ok: raise ValueError(f'{name}={value!r}: it must be {need}')

@@ -25,7 +25,8 @@ def read_run(
     if not file.is_file():
         raise ValueError(f'{folder} holds no run.json: name the folder of a run that sota_train has finished')
     try: run = json.loads(file.read_text(encoding='utf-8'))
-    except (ValueError, RecursionError): raise ValueError(f'{file} is no JSON: take the folder of another run') from None
+    except (ValueError, RecursionError):
+        raise ValueError(f'{file} is no JSON: take the folder of another run') from None
     if not isinstance(run, dict) or not {'recipe', 'epochs', 'confusion', 'classes'} <= run.keys():
         raise ValueError(f'{file} is no record of sota_train of this version: train again')
     return run
@@ -37,7 +38,8 @@ def read_answers(
     file = Path(folder)/'validation.csv'
     if not file.is_file(): return []
     text = file.read_bytes().decode(errors='surrogateescape')
-    try: return [o | {k: float(o[k]) for k in ('confidence', 'of_label')} for o in csv.DictReader(io.StringIO(text))]
+    floats = 'confidence', 'of_label'
+    try: return [o | {k: float(o[k]) for k in floats} for o in csv.DictReader(io.StringIO(text))]
     except (KeyError, ValueError, TypeError, csv.Error):
         raise ValueError(f'{file} is damaged: remove it, and the report does without it') from None
 
@@ -50,7 +52,8 @@ def figure_svg(
     data = io.BytesIO()
     fig.savefig(data, format='svg', bbox_inches='tight')
     plt.close(fig)
-    return f'<img alt="{html.escape(alt)}" src="data:image/svg+xml;base64,{base64.b64encode(data.getvalue()).decode()}">'
+    src = base64.b64encode(data.getvalue()).decode()
+    return f'<img alt="{html.escape(alt)}" src="data:image/svg+xml;base64,{src}">'
 
 def plot_curves(
     epochs:list # What `run.json` says of each epoch
@@ -108,8 +111,9 @@ def plot_confidence(
 style = '''body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
 pre{overflow:auto;background:#8881;padding:.6rem}img{max-width:100%}table{border-collapse:collapse}
 td,th{padding:.1rem .8rem;text-align:left;border-bottom:1px solid #8884}td+td,th+th{text-align:right}
-figure{display:inline-block;width:10rem;margin:.4rem;vertical-align:top}figcaption{font-size:.8rem;overflow-wrap:anywhere}
-.figures img{background:white}'''
+figure{display:inline-block;width:10rem;margin:.4rem;vertical-align:top}
+figcaption{font-size:.8rem;overflow-wrap:anywhere}
+img{background:white}'''
 
 def thumbnail(
     row:dict,   # One answer
@@ -132,7 +136,7 @@ def report(
 ) -> str:           # A page of HTML that needs no other file
     "How the run in `folder` went"
     run,rows = read_run(folder), read_answers(folder)
-    escape = lambda o: html.escape(str(o).encode(errors='backslashreplace').decode())
+    def escape(o): return html.escape(str(o).encode(errors='backslashreplace').decode())
     def table(pairs): return ''.join(f'<tr><td>{escape(k)}</td><td>{escape(v)}</td></tr>' for k,v in pairs)
     counts = {c: sum(o) for c,o in zip(run['classes'], run['confusion'])}
     recall = sorted(run['recall'].items(), key=lambda o: (o[1] is None, o[1]))
@@ -145,13 +149,15 @@ def report(
     parts = [f'<h1>{escape(title)}</h1><p>{len(run["epochs"])} epochs, seed {run["seed"]}{tta}.</p>',
              f'<h2>Pictures</h2><pre>{escape(overview_text(run["data"]))}</pre>' if 'data' in run else '',
              '<h2>Curves</h2>', figure_svg(plot_curves(run['epochs']), 'losses and accuracy by epoch'),
-             f'<h2>Recall by class</h2><table><tr><th>class</th><th>found</th></tr>{recall}</table>', '<h2>Confusion</h2>',
+             f'<h2>Recall by class</h2><table><tr><th>class</th><th>found</th></tr>{recall}</table>',
+             '<h2>Confusion</h2>',
              figure_svg(plot_confusion(run['confusion'], run['classes']), 'confusion matrix')]
     if rows:
         parts += [f'<h2>Calibration</h2><p>Expected calibration error {run["ece"]:.3f}.</p>',
                   figure_svg(plot_confidence(rows), 'accuracy by confidence'), '<h2>Worst mistakes</h2>',
-                  '<p>Where the net finds the label least likely. A wrong label looks like this, too: look first whether '
-                  'the net is right.</p>' if wrong else '<p>There are none.</p>', *map(thumbnail, wrong[:worst])]
+                  '<p>Where the net finds the label least likely. A wrong label looks like this, too: '
+                  'look first whether the net is right.</p>' if wrong else '<p>There are none.</p>',
+                  *map(thumbnail, wrong[:worst])]
     parts += [f'<h2>What was done</h2><table>{table(done)}</table>']
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-    return f'<!doctype html><html lang="en">{head}<style>{style}</style><body class="figures">{"".join(parts)}</body></html>\n'
+    return f'<!doctype html><html lang="en">{head}<style>{style}</style><body>{"".join(parts)}</body></html>\n'

@@ -6,12 +6,13 @@
 __all__ = ['parts', 'load_benchmarks', 'sota_bench']
 
 # %% ../../nbs/api/42_cli_bench.ipynb #847ca2d1
-import importlib.util, os, sys
+import importlib.util, io, os, sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 import sota_vision
 from .core import check_out_file, command
+from ..files import write_whole
 
 # %% ../../nbs/api/42_cli_bench.ipynb #28fd010d
 def load_benchmarks():  # The package `benchmarks`
@@ -58,7 +59,10 @@ def sota_bench(
     options = (benchmarks.quick if quick else {}) | ({} if rounds is None else dict(rounds=rounds))
     report = benchmarks.bench(split, chosen, parts, partial(print, file=sys.stderr, flush=True), **options)
     if out: report.save(out)
-    if figure: report.plot().savefig(figure, dpi=120)
+    if figure:
+        data = io.BytesIO()
+        report.plot().savefig(data, dpi=120, format=figure.suffix[1:])
+        write_whole(figure, data.getvalue())
     about,versions = report.about, report.about['versions']
     print(about['device'], f'{about["workers"]} workers', about['dataset']['name'], f'torch {versions["torch"]}',
           f'fastai {versions["fastai"]}', sep=', ')

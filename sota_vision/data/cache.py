@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['longest', 'version', 'part_prefix', 'most_bytes', 'presized', 'ImageCache', 'file_stamp', 'async_copy',
            'DeviceImageCache', 'cache_to_device', 'cache_folder', 'cache_bytes', 'cache_name', 'unreadable_error',
-           'make_cache']
+           'read_error', 'make_cache']
 
 # %% ../../nbs/api/05_data_cache.ipynb #d2301bab
 import errno, hashlib, os, re, shutil, tempfile, time, warnings, zlib
@@ -202,8 +202,10 @@ def unreadable_error(
     names = ', '.join(str(e).partition(' cannot be read')[0] for e in wrong)
     return ValueError(f'{len(wrong)} pictures cannot be read: {names}: mend them or take them out')
 
-def _error(file):
-    "Why `file` cannot be read; None if it can"
+def read_error(
+    file:Path   # A picture
+) -> ValueError: # None if it can be read
+    "Why `file` cannot be read"
     try: read_image(file)
     except ValueError as e: return e
 
@@ -270,7 +272,7 @@ def make_cache(
     final = folder/cache_name(files, presize)
     cache = _open(files, presize, final)
     if cache and cache.unreadable:
-        wrong = [_error(f) for f in cache.unreadable]
+        wrong = [read_error(f) for f in cache.unreadable]
         if None in wrong: cache = _remove(final)    # somebody mended one
         elif not skip: raise unreadable_error(wrong)
     if cache: return cache

@@ -49,7 +49,8 @@ def overview(
     across = [o for o in alike if 0 < sum(f in valid for f in o) < len(o)]
     classes = [o for o in alike if len({split.label_of(f) for f in o}) > 1]
     return dict(
-        folder=str(split.root), kind=split.notes.get('kind', 'folder'), split=split.notes.get('split', ''), counts=counts,
+        folder=str(split.root), kind=split.notes.get('kind', 'folder'), split=split.notes.get('split', ''),
+        counts=counts,
         sizes=dict(smallest=sizes[0], median=sizes[len(sizes)//2], largest=sizes[-1]),
         modes=dict(Counter(mode for _,mode in seen).most_common()),
         imbalance=round(max(counts['train'].values())/min(counts['train'].values()), 2),
@@ -71,7 +72,8 @@ def overview_text(
 ) -> str:       # A line for each thing that is worth saying
     "The overview for a reader"
     def counted(o): return some_of([f'{k} {n:,}' for k,n in o.items()])
-    counts,same,sizes = about['counts'], about['duplicates'], {k: '×'.join(map(str, o)) for k,o in about['sizes'].items()}
+    counts,same = about['counts'], about['duplicates']
+    sizes = {k: '×'.join(map(str, o)) for k,o in about['sizes'].items()}
     lines = [('pictures', f'{about["folder"]} ({about["kind"]}; {about["split"]})')]
     lines += [(what, f'{sum(counts[k].values()):,}: {counted(counts[k])}')
               for k,what in dict(train='training', valid='validation').items()]
@@ -82,8 +84,8 @@ def overview_text(
                                    'the smallest: --class-weights weighs them alike'))
     if about['missing']: lines.append(('missing', f'no validation picture of {some_of(about["missing"])}'))
     if same['groups']:
-        lines.append(('twice', f'{same["groups"]:,} pictures are there more than once, {same["across_split"]:,} of them in '
-                               f'training and validation, {same["across_classes"]:,} in two classes'))
+        lines.append(('twice', f'{same["groups"]:,} pictures are there more than once, {same["across_split"]:,} '
+                               f'of them in training and validation, {same["across_classes"]:,} in two classes'))
         lines += [('', ' = '.join(map(printable, o))) for o in same['names'][:5]]
     if about['passed_over']: lines.append(('passed over', counted(about['passed_over'])))
     if about['unreadable']: lines.append(('unreadable', f'left out {some_of(about["unreadable"], 10**9)}'))
