@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['stages', 'recipe_flags', 'out_folders', 'check_new', 'check_within', 'read_start', 'accuracy_line', 'plan',
-           'read_pictures', 'train_one', 'reached', 'sota_train']
+           'read_pictures', 'train_one', 'reached', 'train_all', 'sota_train']
 
 # %% ../../nbs/api/41_cli_train.ipynb #b80466c2
 import argparse, json, os
@@ -76,8 +76,10 @@ def read_start(
     if not file.is_file(): raise ValueError(f'{folder} holds no start.json: name the folder of a run of sota_train')
     try: start = json.loads(file.read_text(encoding='utf-8'))
     except (ValueError, RecursionError): start = None
-    wanted = dict(data=str, source=str, recipe=dict, seeds=list, skip_unreadable=bool, split_seed=int)
-    if not isinstance(start, dict) or any(type(start.get(k)) is not v for k,v in wanted.items()):
+    wanted = dict(data=str, source=str, recipe=dict, seeds=list, own_bs=bool, skip_unreadable=bool,
+                  split_seed=int)
+    whole = isinstance(start, dict) and all(type(start.get(k)) is v for k,v in wanted.items())
+    if not whole or any(type(o) is not int for o in start['seeds']) or type(start['recipe'].get('epochs')) is not int:
         raise ValueError(f'{file} is damaged: begin another run')
     return start
 
@@ -161,6 +163,35 @@ def reached(
     return (f'after {runs}{state["epochs"] if state else 0} of {epochs} epochs: '
             f'go on with sota_train --resume {folder}')
 
+def train_all(
+    start:dict,     # What is to be done, as `start.json` says
+    folder:Path,    # Of the command
+    folders:list    # Of its runs
+):
+    "Read the pictures, say back what they are, and train with each seed that is not done yet"
+    from sota_vision.data.overview import overview, overview_text
+    from sota_vision.recipe import from_dict
+    from sota_vision.report import read_run
+    recipe = from_dict(start['recipe'])
+    split = read_pictures(Path(start['data']), recipe, start['skip_unreadable'], start['split_seed'])
+    n = len(split.train)
+    if recipe.bs > n:
+        if start['own_bs']: raise ValueError(f'bs={recipe.bs} is more than the {n} training pictures in {split.root}: '
+                                             'take a smaller batch')
+        recipe = replace(recipe, bs=max(2, 2**(n.bit_length()-2)))
+    about,done = overview(split) | dict(source=start['source']), []
+    print(f'{"from":<12}{about["source"]}', overview_text(about),
+          f'{"net":<12}{recipe.arch}, {recipe.size} px, {recipe.epochs} epochs of batches of {recipe.bs}',
+          f'{"results":<12}{folder}', sep='\n', flush=True)
+    for seed,one in zip(start['seeds'], folders):
+        one.mkdir(exist_ok=True)
+        again = (one/'run.json').exists()
+        done.append(read_run(one) if again else train_one(recipe, split, seed, one, about))
+        said = accuracy_line(done[-1:])
+        print(f'seed {seed}: {said}, {done[-1]["seconds"]:.0f} s: {one/"run.json"}', flush=True)
+    if len(done) > 1: print(f'{len(done)} runs: {accuracy_line(done)}')
+    print(f'look at it: sota_report {folders[0]}')
+
 @command(extra=recipe_flags)
 def sota_train(
     data:str=None,          # Folder of pictures: a folder per class, with or without train/ and val/ above; or a table
@@ -168,7 +199,7 @@ def sota_train(
     recipe:str='baseline',  # A JSON file, or one of the recipes below
     seed:int=0,             # Seed of weights, order and augmentation
     runs:int=1,             # How many runs, each with the next seed
-    out:Path=None,          # Folder for the results, with one per seed if there are several (default: runs/1, runs/2, …)
+    out:Path=None,          # Folder for the results, one in it per seed if there are several (default: runs/1, …)
     resume:Path=None,       # Folder of a run that was interrupted: go on after its last epoch, with its own settings
     skip_unreadable:bool=False, # Go on without pictures that cannot be read?
     split_seed:int=0,       # Which fifth of each class validates, if the folder does not say
@@ -177,50 +208,29 @@ def sota_train(
     "Train an image classifier from scratch and write down everything about the run"
     if (n := os.environ.get('WORLD_SIZE', '1')) != '1':
         raise ValueError(f'torchrun started {n} processes, and sota_train trains in one: start it without torchrun')
-    from sota_vision.data.overview import overview, overview_text
-    from sota_vision.recipe import from_dict
-    from sota_vision.report import read_run
     if resume is None:
         check_within(1, 10**4, runs=runs)
         check_within(0, 2**32-1, split_seed=split_seed)
         check_within(0, 2**32-runs, seed=seed)
         check_new(out)
         path,source,made = plan(data, profile, recipe, changes)
-        start = dict(data=os.path.abspath(path), source=source, recipe=asdict(made), seeds=[*range(seed, seed+runs)],
-                     skip_unreadable=skip_unreadable, split_seed=split_seed)
+        start = dict(data=os.path.abspath(path), source=source, recipe=asdict(made), own_bs='bs' in changes,
+                     seeds=[*range(seed, seed+runs)], skip_unreadable=skip_unreadable, split_seed=split_seed)
     else:
         if out or data is not None or changes:
             raise ValueError('--resume takes its settings from the folder: leave the other flags out')
         start = read_start(resume)
-        made = from_dict(start['recipe'])
-    split = read_pictures(Path(start['data']), made, start['skip_unreadable'], start['split_seed'])
-    if resume is None and 'bs' not in changes and made.bs > len(split.train):   # nobody asked for so many
-        made = replace(made, bs=max(2, 2**(len(split.train).bit_length()-2)))
-        start['recipe'] = asdict(made)
-    if made.bs > len(split.train):
-        raise ValueError(f'bs={made.bs} is more than the {len(split.train)} training pictures in {split.root}: '
-                         'take a smaller batch')
-    about = overview(split) | dict(source=start['source'])
     with run_folder(resume or out, again=resume is not None) as folder:
-        folders,done = out_folders(folder, start['seeds']), []
-        print(f'{"from":<12}{about["source"]}', overview_text(about),
-              f'{"net":<12}{made.arch}, {made.size} px, {made.epochs} epochs of batches of {made.bs}',
-              f'{"results":<12}{folder}', sep='\n', flush=True)
         if resume is None: write_whole(folder/'start.json', json.dumps(start, indent=2)+'\n')
-        try:
-            for s,one in zip(start['seeds'], folders):
-                one.mkdir(exist_ok=True)
-                again = (one/'run.json').exists()
-                done.append(read_run(one) if again else train_one(made, split, s, one, about))
-                said = accuracy_line(done[-1:])
-                print(f'seed {s}: {said}, {done[-1]["seconds"]:.0f} s: {one/"run.json"}', flush=True)
+        folders = out_folders(folder, start['seeds'])
+        try: train_all(start, folder, folders)
         except KeyboardInterrupt as e:
-            raise KeyboardInterrupt(f'{e or "interrupted"} {reached(folder, folders, made.epochs)}') from None
+            said = reached(folder, folders, start['recipe']['epochs'])
+            raise KeyboardInterrupt(f'{e or "interrupted"} {said}') from None
         except Exception:
-            if not list(folder.rglob('checkpoint.pt')) and not done:   # nothing to go on with
+            if resume is None and not [*folder.rglob('checkpoint.pt'), *folder.rglob('run.json')]:
+                # nothing to go on with
                 (folder/'start.json').unlink(missing_ok=True)
                 for one in set(folders)-{folder}:
                     with suppress(OSError): one.rmdir()     # those that are empty
             raise
-        if len(done) > 1: print(f'{len(done)} runs: {accuracy_line(done)}')
-        print(f'look at it: sota_report {folders[0]}')
