@@ -25,7 +25,7 @@ $(ENV): settings.ini setup.py pyproject.toml
 	@touch $@
 
 run: export SOTA_VISION_PROFILE ?= tiny
-run: $(ENV)   ## execute the whole series, leave it in executed/, print its table
+run: $(ENV)   ## execute the whole series, leave it in executed/
 	$(BIN)/sota_series
 
 lab: $(ENV)   ## open the series in JupyterLab
