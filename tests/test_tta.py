@@ -268,7 +268,7 @@ def test_callbacks_take_part(learn, cbs):
     same_as_get_preds(learn)
 
 def test_a_net_in_half_precision(learn):
-    learn = Learner(learn.dls, deepcopy(learn.model), loss_func=SoftmaxLoss()).to_non_native_fp16()
+    learn = Learner(learn.dls, deepcopy(learn.model), loss_func=SoftmaxLoss())
     learn.model.bfloat16()
     learn.add_cb(Callback(before_batch=lambda self: setattr(self.learn, 'xb', (self.x.bfloat16(),))))
     same_as_get_preds(learn)
