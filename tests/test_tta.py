@@ -63,7 +63,8 @@ def net():
     return nn.Sequential(*body, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(), nn.Linear(32, 2))
 
 @pytest.fixture
-def learn(folder, net): return Learner(rectangles(folder), deepcopy(net), loss_func=SoftmaxLoss()).remove_cb(ProgressCallback)
+def learn(folder, net):
+    return Learner(rectangles(folder), deepcopy(net), loss_func=SoftmaxLoss()).remove_cb(ProgressCallback)
 
 def same(folder, net):
     "A learner whose views depend on nothing but the pictures"
@@ -258,7 +259,7 @@ class Counts(Callback):
 def same_as_get_preds(learn):
     want,_ = learn.get_preds(act=noop)
     got,_ = view_preds(learn, views='flip', act=noop)
-    torch.testing.assert_close(got[0], torch.Tensor(want), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(got[0], torch.Tensor(want).float(), atol=1e-4, rtol=1e-4)
 
 @pytest.mark.parametrize('cbs', [[Third], [MixedPrecision(amp_mode=AMPMode.BF16)], [ChannelsLast], [Mixup],
                                  [Autocast, DeferMetrics, DataWait]],
