@@ -3,7 +3,7 @@ import numpy as np
 import pytest, torch
 from fastai.vision.all import (
     ClassificationInterpretation, Normalize, PILImage, Resize, ResizeMethod, TensorImage, ToTensor, Transform,
-    load_learner)
+    load_learner, Pipeline, TensorCategory)
 from PIL import Image
 from sota_vision.baseline import make_learner, set_seed
 from sota_vision.data.folders import scan
@@ -142,6 +142,42 @@ def test_new_item_transforms_are_used(own, loaders):
         dls = loaders(kind, 4, 32, own, presize=32, stats=None)
         x = dls.valid.new(after_item=[Resize(32, ResizeMethod.Squish), ToTensor()]).one_batch()[0]
         assert x.min() < .05 and x.max() > .95     # a crop of the middle would have lost both ends
+
+class Black(Transform):
+    "An item transform of somebody else's"
+    def encodes(self, x:PILImage): return PILImage.create(np.zeros((40, 40, 3), np.uint8))
+
+def added(dls): dls.add_tfms([Black()], 'after_item')
+def added_to_one(dls): dls.valid.after_item.add(Black())
+def exchanged(dls): dls.valid.after_item = Pipeline([Black(), Resize(40), ToTensor()])
+def added_to_the_dataset(dls): dls.valid_ds.tls[0].tfms.add(Black())
+def own_items(dls):
+    dls.valid.create_item = lambda i: (Black()(PILImage.create(dls.valid_ds.items[i])), TensorCategory(0))
+
+@pytest.mark.parametrize('asked', [False, True], ids=['before the first batch', 'after it'])
+@pytest.mark.parametrize('change', [added, added_to_one, exchanged, added_to_the_dataset, own_items])
+def test_whatever_makes_the_items_is_used(change, asked, both):
+    "However an item transform gets there, and whenever"
+    for dls in both:
+        if asked: dls.valid.one_batch()
+        change(dls)
+        x = dls.valid.one_batch()[0]
+        alike(x, x.amax((0, 2, 3), keepdim=True).expand_as(x))     # black all over
+
+def test_labels_changed_after_the_first_batch(both):
+    for dls in both:
+        dls.valid.one_batch()
+        dls.valid_ds.tls[1].tfms = Pipeline([lambda o: TensorCategory(1)])
+        assert set(dls.valid.one_batch()[1].tolist()) == {1}
+
+def test_a_file_replaced_after_the_first_batch(own, loaders):
+    "The next pass shows what is in the file now"
+    for kind in kinds:
+        dls = loaders(kind, 4, 32, own, presize=40)
+        dls.valid.one_batch()
+        Image.new('RGB', (40, 60), (9, 9, 9) if kind == 'plain' else (250, 9, 9)).save(dls.valid_ds.items[0])
+        x = dls.valid.one_batch()[0][0]
+        alike(x, x.amax((1, 2), keepdim=True).expand_as(x))
 
 class Halved(Transform):
     "A batch transform of somebody else's, which expects pixels from 0 to 1"
