@@ -141,8 +141,9 @@ def test_a_path_that_climbs_out(bundle, name):
     rewrite(bundle, checksums={**sums, name: '0'*64})
     assert 'names a file' in refusal(bundle)
 
-damaged = dict(empty='', list='[]', word='"bundle"', open='{"format": ', deep='['*100_000, twice='{"a": 1, "a": 2}', nan='{"a": NaN}',
-               huge='{"a": 1e999}', digits='{"a": %s}' % ('9'*5000), bytes=b'\xff\xfe{}', mark=b'\xef\xbb\xbf{}', zeros=b'\0'*100)
+damaged = dict(empty='', list='[]', word='"bundle"', open='{"format": ', deep='['*100_000, twice='{"a": 1, "a": 2}',
+               nan='{"a": NaN}', huge='{"a": 1e999}', digits='{"a": %s}' % ('9'*5000), bytes=b'\xff\xfe{}',
+               mark=b'\xef\xbb\xbf{}', zeros=b'\0'*100)
 @pytest.mark.parametrize('kind', damaged)
 def test_damaged_json(bundle, kind):
     text = damaged[kind]
@@ -150,17 +151,23 @@ def test_damaged_json(bundle, kind):
     assert 'bundle.json' in refusal(bundle)
 
 values = [
-    dict(format='pickle'), dict(version=2), dict(version=True), dict(labels=[]), dict(labels='cat'), dict(labels=['a']*10), dict(labels=[1]*10),
-    dict(labels=list('abcdefghijk')), dict(labels=[f'{i}' for i in range(100_000)]), dict(labels={'a': 1}), dict(labels=[['a'], ['b']]),
+    dict(format='pickle'), dict(version=2), dict(version=True),
+    dict(labels=[]), dict(labels='cat'), dict(labels=['a']*10), dict(labels=[1]*10), dict(labels=list('abcdefghijk')),
+    dict(labels=[f'{i}' for i in range(100_000)]), dict(labels={'a': 1}), dict(labels=[['a'], ['b']]),
     dict(size=0), dict(size=-1), dict(size=1e9), dict(size=10**12), dict(size='64'), dict(size=True), dict(size=None),
     dict(statistics={}), dict(statistics=dict(mean=[0]*3, std=[0]*3)), dict(statistics=dict(mean=[0]*3, std=[1e999]*3)),
-    dict(statistics=dict(mean=[0]*3, std=[-1]*3)), dict(statistics=dict(mean=0, std=1)), dict(statistics=[1]), dict(statistics=dict(mean=['0']*3, std=[1]*3)),
+    dict(statistics=dict(mean=[0]*3, std=[-1]*3)), dict(statistics=dict(mean=0, std=1)), dict(statistics=[1]),
+    dict(statistics=dict(mean=['0']*3, std=[1]*3)),
     dict(architecture='resnet'), dict(architecture={}), dict(architecture=dict(arch='os.system', act='relu', sa=False)),
-    dict(architecture=dict(arch=['xresnet10'], act='relu', sa=False)), dict(architecture=dict(arch='xresnet10', act='eval', sa=False)),
-    dict(architecture=dict(arch='xresnet18', act='relu', sa=False)), dict(architecture=dict(arch='xresnet10', act='relu', sa=1)),
+    dict(architecture=dict(arch=['xresnet10'], act='relu', sa=False)),
+    dict(architecture=dict(arch='xresnet10', act='eval', sa=False)),
+    dict(architecture=dict(arch='xresnet18', act='relu', sa=False)),
+    dict(architecture=dict(arch='xresnet10', act='relu', sa=1)),
     dict(preprocessing=None), dict(preprocessing=dict(presize=0, loader='cached', min_scale=.5)),
-    dict(preprocessing=dict(presize=48, loader='exec', min_scale=.5)), dict(preprocessing=dict(presize=48, loader='cached', min_scale=2)),
-    dict(preprocessing=dict(presize=10**9, loader='cached', min_scale=.5)), dict(preprocessing=dict(presize=48, loader=[], min_scale=.5)),
+    dict(preprocessing=dict(presize=48, loader='exec', min_scale=.5)),
+    dict(preprocessing=dict(presize=48, loader='cached', min_scale=2)),
+    dict(preprocessing=dict(presize=10**9, loader='cached', min_scale=.5)),
+    dict(preprocessing=dict(presize=48, loader=[], min_scale=.5)),
     dict(checksums=None), dict(checksums=[])]
 @pytest.mark.parametrize('sign', [True, False])
 @pytest.mark.parametrize('changes', values, ids=lambda o: str(o)[:40])

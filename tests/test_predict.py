@@ -64,7 +64,8 @@ def test_a_picture_does_not_depend_on_its_neighbours(bundle, files, views):
 def test_csv(bundle, files, capsys):
     rows = list(csv.DictReader(io.StringIO(said(capsys, bundle, *files, '--csv'))))
     assert [o['file'] for o in rows] == files and len(rows[0]) == 4+10
-    for o in rows: assert float(o['probability']) == max(float(v) for k,v in o.items() if k.startswith('probability of'))
+    for o in rows:
+        assert float(o['probability']) == max(float(v) for k,v in o.items() if k.startswith('probability of'))
 
 def test_text(bundle, files, capsys):
     lines = said(capsys, bundle, *files).splitlines()
@@ -91,7 +92,8 @@ def test_unreadable_pictures_cost_only_their_own_answer(bundle, files, tmp_path,
     assert 'cannot be read' in next(csv.DictReader(io.StringIO(out)))['error']
 
 @pytest.mark.parametrize('args, words', [
-    (['--tta', '-1'], 'tta=-1'), (['--bs', '0'], 'bs=0'), (['--json', '--csv'], 'choose one'), (['--tta', 'x'], "'x'"), (['--out', 'x'], '--out')])
+    (['--tta', '-1'], 'tta=-1'), (['--bs', '0'], 'bs=0'), (['--json', '--csv'], 'choose one'),
+    (['--tta', 'x'], "'x'"), (['--out', 'x'], '--out')])
 def test_value(bundle, files, capsys, args, words): assert words in mistake(capsys, bundle, files[0], *args)[1]
 
 def test_no_bundle(tmp_path, files, capsys):

@@ -1,4 +1,4 @@
-"`sota_serve`: the numbers of `sota_predict`, a sentence for whatever is no picture, fifty requests at once, a page in a browser"
+"`sota_serve`: the numbers of `sota_predict`, a sentence for whatever is no picture, fifty requests at once, a page"
 import base64, http.client, io, json, os, random, re, shutil, socket, struct, subprocess, sys, zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -79,23 +79,27 @@ def huge_png():
     head = struct.pack('>IIBBBBB', 30_000, 30_000, 8, 2, 0, 0, 0)
     return b'\x89PNG\r\n\x1a\n'+chunk(b'IHDR', head)+chunk(b'IDAT', zlib.compress(bytes(10**6)))+chunk(b'IEND', b'')
 
-refused = dict(empty=(b'', 422), text=(b'hello', 415), zip=(b'PK\x03\x04'+bytes(99), 415), pickle=(b'\x80\x04K\x01.', 415), cut=(png((90, 90))[:60], 422),
-               script=(b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n', 415), svg=(b'<svg xmlns="http://www.w3.org/2000/svg"/>', 415),
-               many_pixels=(png((1001, 1000)), 413), huge=(huge_png(), 413), many_bytes=(bytes(300_001), 413), very_many=(bytes(20_000_000), 413))
+refused = dict(
+    empty=(b'', 422), text=(b'hello', 415), zip=(b'PK\x03\x04'+bytes(99), 415), pickle=(b'\x80\x04K\x01.', 415),
+    cut=(png((90, 90))[:60], 422), script=(b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n', 415),
+    svg=(b'<svg xmlns="http://www.w3.org/2000/svg"/>', 415), many_pixels=(png((1001, 1000)), 413),
+    huge=(huge_png(), 413), many_bytes=(bytes(300_001), 413), very_many=(bytes(20_000_000), 413))
 @pytest.mark.parametrize('name', refused)
 def test_refused(server, name):
     body,status = refused[name]
     assert ask(server, body)[0] == status
 
 @pytest.mark.parametrize('kind, body', [
-    ('multipart/form-data', b'abc'), ('multipart/form-data; boundary=xx', b'abc'), ('multipart/form-data; boundary=', b''),
-    ('multipart/form-data; boundary=xx', form(b'abc', file='')[0]), ('multipart/form-data; boundary=xx', form(b'abc')[0]),
+    ('multipart/form-data', b'abc'), ('multipart/form-data; boundary=xx', b'abc'),
+    ('multipart/form-data; boundary=', b''), ('multipart/form-data; boundary=xx', form(b'abc', file='')[0]),
+    ('multipart/form-data; boundary=xx', form(b'abc')[0]),
     ('multipart/form-data; boundary=xx', form(b'abc')[0][:40]), ('application/json', b'{"a": 1}')])
 def test_forms_that_are_none(server, kind, body): assert 400 <= ask(server, body, Content_Type=kind)[0] < 500
 
 @pytest.mark.parametrize('path, method, status', [
-    ('/predict?views=-1', 'POST', 422), ('/predict?views=17', 'POST', 422), ('/predict?views=many', 'POST', 422), ('/predict?views=1e400', 'POST', 422),
-    ('/predict?pictures=perhaps', 'POST', 422), ('/predict', 'GET', 405), ('/nowhere', 'POST', 404), ('/../../etc/passwd', 'GET', 404)])
+    ('/predict?views=-1', 'POST', 422), ('/predict?views=17', 'POST', 422), ('/predict?views=many', 'POST', 422),
+    ('/predict?views=1e400', 'POST', 422), ('/predict?pictures=perhaps', 'POST', 422), ('/predict', 'GET', 405),
+    ('/nowhere', 'POST', 404), ('/../../etc/passwd', 'GET', 404)])
 def test_requests_that_cannot_be(server, path, method, status): assert ask(server, png(), path, method)[0] == status
 
 def test_random_bodies(server, files):
@@ -147,16 +151,19 @@ def mistake(capsys, *args):
     return err
 
 @pytest.mark.parametrize('args, words', [
-    (['--port', '-1'], 'port=-1'), (['--port', '70000'], 'port=70000'), (['--max-bytes', '0'], 'max_bytes=0'), (['--host', 'no such host'], '--host'),
-    (['--max-pixels', '-5'], 'max_pixels=-5')])
+    (['--port', '-1'], 'port=-1'), (['--port', '70000'], 'port=70000'), (['--max-bytes', '0'], 'max_bytes=0'),
+    (['--host', 'no such host'], '--host'), (['--max-pixels', '-5'], 'max_pixels=-5')])
 def test_value(bundle, capsys, args, words): assert words in mistake(capsys, bundle, *args)
 
-def test_a_port_that_is_taken(bundle, server, capsys): assert f':{server[1]} cannot be' in mistake(capsys, bundle, '--port', server[1])
+def test_a_port_that_is_taken(bundle, server, capsys):
+    assert f':{server[1]} cannot be' in mistake(capsys, bundle, '--port', server[1])
+
 def test_no_bundle(tmp_path, capsys): assert 'no bundle at' in mistake(capsys, tmp_path/'nowhere', '--port', 0)
 
 def test_this_machine_alone(server):
     "Nobody else is let in unless that was asked for"
-    assert {o.laddr.ip for o in psutil.Process(server[0].pid).net_connections() if o.status == 'LISTEN'} == {'127.0.0.1'}
+    sockets = psutil.Process(server[0].pid).net_connections()
+    assert {o.laddr.ip for o in sockets if o.status == 'LISTEN'} == {'127.0.0.1'}
 
 # The page
 
@@ -166,10 +173,12 @@ def page(server):
     need = pytest.fail if os.environ.get('SOTA_VISION_NEED_BROWSER') else pytest.skip
     try: from playwright.sync_api import sync_playwright
     except ImportError: need("no Playwright here: pip install 'sota_vision[dev]'")
-    path = os.environ.get('SOTA_VISION_BROWSER') or next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+    found = map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))
+    path = os.environ.get('SOTA_VISION_BROWSER') or next(filter(None, found), None)
     if not path: need('no Chromium here: install one (Debian: apt install chromium) or name it in SOTA_VISION_BROWSER')
     with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=path, args=['--no-sandbox', '--disable-gpu', '--disable-background-networking'])
+        flags = ['--no-sandbox', '--disable-gpu', '--disable-background-networking']
+        chromium = play.chromium.launch(executable_path=path, args=flags)
         page = chromium.new_page()
         page.complaints,page.elsewhere = [], []
         page.on('pageerror', lambda e: page.complaints.append(str(e)))
@@ -193,9 +202,11 @@ def test_a_picture_is_dropped(page, files):
     page.evaluate('''data => {
         const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0)), moved = new DataTransfer()
         moved.items.add(new File([bytes], 'a.jpg', {type: 'image/jpeg'}))
-        document.querySelector('#drop').dispatchEvent(new DragEvent('drop', {dataTransfer: moved, bubbles: true, cancelable: true}))
+        const drop = new DragEvent('drop', {dataTransfer: moved, bubbles: true, cancelable: true})
+        document.querySelector('#drop').dispatchEvent(drop)
     }''', data)
-    page.wait_for_function("document.querySelectorAll('#views figure').length == 5 && !document.querySelector('#said').hasAttribute('role')")
+    page.wait_for_function("document.querySelectorAll('#views figure').length == 5 && "
+                           "!document.querySelector('#said').hasAttribute('role')")
     assert re.search(r', \d+\.\d %$', page.locator('#said').inner_text())
 
 def test_what_is_no_picture_is_told(page, tmp_path):

@@ -45,14 +45,15 @@ Tells {len(labels)} classes of pictures apart: {shown}.
 
 ## What it reaches
 
-Accuracy {percent(m['accuracy'], d['valid'])}{views} on {d['valid']:,} validation pictures (the standard error is that of
-counting pictures; another seed adds to it). Validation loss {m['loss']:.3f}.
+Accuracy {percent(m['accuracy'], d['valid'])}{views} on {d['valid']:,} validation pictures (the standard error is that
+of counting pictures; another seed adds to it). Validation loss {m['loss']:.3f}.
 
 ## What it learned from
 
 {d['train']:,} pictures of {plain(d['name'])}, {r['epochs']} epoch{'s'*(r['epochs'] > 1)}, seed {facts['seed']},
 {facts['seconds']:,.0f} s on {plain(facts['device'])}.
-Its pictures are {facts['size']} px wide: the shorter side is resized to {r['presize']} px, the middle square is taken; {means}.
+Its pictures are {facts['size']} px wide: the shorter side is resized to {r['presize']} px, the middle square is taken;
+{means}.
 
 ## How it is used
 
@@ -64,8 +65,8 @@ The folder holds `weights.safetensors` and `bundle.json`, with their checksums. 
 ## What it was not tried on
 
 Pictures unlike those it learned from: other cameras, other places, drawings instead of photos. It always names one of
-its classes, for a picture of something else too; a high probability does not mean that it knows. Whether it does equally
-well for all classes, or for pictures of people of every kind, was not measured.
+its classes, for a picture of something else too; a high probability does not mean that it knows. Whether it does
+equally well for all classes, or for pictures of people of every kind, was not measured.
 
 Made with sota_vision {v['sota_vision']}, fastai {v['fastai']}, torch {v['torch']} on {facts['date'][:10]}.
 '''
