@@ -6,7 +6,6 @@
 __all__ = ['CachedDL', 'cached_loaders', 'cached_dls']
 
 # %% ../../nbs/api/09_data_loaders.ipynb #a473d785
-from types import MethodType
 from fastai.vision.all import *
 from .augment import Augment
 from .cache import ImageCache, async_copy, cache_to_device, make_cache
