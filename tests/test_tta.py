@@ -63,7 +63,8 @@ def net():
     return nn.Sequential(*body, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(), nn.Linear(32, 2))
 
 @pytest.fixture
-def learn(folder, net): return Learner(rectangles(folder), deepcopy(net), loss_func=SoftmaxLoss()).remove_cb(ProgressCallback)
+def learn(folder, net):
+    return Learner(rectangles(folder), deepcopy(net), loss_func=SoftmaxLoss()).remove_cb(ProgressCallback)
 
 def same(folder, net):
     "A learner whose views depend on nothing but the pictures"
