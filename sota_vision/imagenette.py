@@ -24,7 +24,8 @@ def data_block(
     tfms = aug_transforms(size=size, min_scale=min_scale) if aug else []
     if stats: tfms = [*tfms, Normalize.from_stats(*stats)]
     valid = set(split.valid)
-    return DataBlock(blocks=(TransformBlock(type_tfms=read_image, batch_tfms=IntToFloatTensor), CategoryBlock(vocab=split.classes, sort=False)),
+    pictures = TransformBlock(type_tfms=read_image, batch_tfms=IntToFloatTensor)
+    return DataBlock(blocks=(pictures, CategoryBlock(vocab=split.classes, sort=False)),
                      splitter=FuncSplitter(valid.__contains__), get_y=split.label_of,
                      item_tfms=Resize(presize if aug else size), batch_tfms=tfms)
 

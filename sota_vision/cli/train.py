@@ -7,7 +7,7 @@ __all__ = ['stages', 'recipe_flags', 'out_folders', 'check_new', 'check_within',
            'read_pictures', 'train_one', 'reached', 'train_all', 'sota_train']
 
 # %% ../../nbs/api/41_cli_train.ipynb #b80466c2
-import argparse, json, os
+import argparse, json, os, shutil
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -54,7 +54,7 @@ def check_new(
     "`ValueError` if `out` holds runs already, or cannot be a folder"
     if out is None: return
     check_out_folder(out)
-    if (out/'run.json').exists() or list(out.glob('seed-*/run.json')):
+    if [o for name in ('run.json', 'bundle') for o in (out/name, *out.glob(f'seed-*/{name}')) if o.exists()]:
         raise ValueError(f'{out} already holds a run: name another folder with --out')
     if (out/'start.json').exists():
         raise ValueError(f'{out} holds a run that did not finish: go on with --resume {out}, or name another folder')
@@ -139,12 +139,15 @@ def train_one(
 ) -> dict:          # The run, as `run.json` holds it
     "Train once and write everything down"
     from sota_vision.scores import answers, save_answers, scores
+    from sota_vision.sharing.bundle import save_bundle
     from sota_vision.train import fit
     result = fit(recipe, split, seed, checkpoint=folder/'checkpoint.pt')
     files,probs,target = answers(result.learn)
     classes = list(result.learn.dls.vocab)
     result.run |= scores(probs, target, classes) | dict(data=about)
     save_answers(folder/'validation.csv', files, probs, target, classes)
+    shutil.rmtree(folder/'bundle', ignore_errors=True)  # of a run that was killed after it was written
+    save_bundle(result, folder/'bundle')
     result.save(folder)
     (folder/'checkpoint.pt').unlink(missing_ok=True)    # what it is for has been done
     return result.run
@@ -190,7 +193,7 @@ def train_all(
         said = accuracy_line(done[-1:])
         print(f'seed {seed}: {said}, {done[-1]["seconds"]:.0f} s: {one/"run.json"}', flush=True)
     if len(done) > 1: print(f'{len(done)} runs: {accuracy_line(done)}')
-    print(f'look at it: sota_report {folders[0]}')
+    print(f'look at it: sota_report {folders[0]}; use it: sota_predict {folders[0]/"bundle"} PICTURES…')
 
 @command(extra=recipe_flags)
 def sota_train(
