@@ -38,7 +38,8 @@ def files_in(folder): return {o: o.stat().st_mtime_ns for o in folder.rglob('*')
 def one_sentence(capsys, command, *words):
     with pytest.raises(SystemExit) as e: command([str(o) for o in words])
     err = capsys.readouterr().err.splitlines()
-    assert e.value.code == 2 and err and err[-1].startswith(f'{command.__name__}: ') and 'Traceback' not in ''.join(err), err
+    assert e.value.code == 2 and err and err[-1].startswith(f'{command.__name__}: '), err
+    assert 'Traceback' not in ''.join(err), err
     return err[-1]
 
 # Flags
@@ -50,22 +51,28 @@ flags = [
     '--bs 1000000000000', '--bs 11', '--lr 0', '--lr -1', '--lr nan', '--lr inf', '--lr fast', '--wd -1',
     '--mixup -1', '--mixup inf',
     '--label-smoothing 1', '--label-smoothing -0.1', '--label-noise 2', '--tta -1', '--tta 1000000', '--patience -1',
-    '--min-scale 0', '--min-scale 2', '--arch alexnet', '--opt sgd', '--act tanh', '--split all', '--stages 1', '--stages 0x0',
-    '--stages 1x-3', '--stages 9x64,9x64', '--precision fp8', '--profile huge', '--recipe nowhere', '--recipe /', '--unknown 1',
-    '--split-seed -1', '--resume nowhere', '--resume .', '--out file.txt', '--out file.txt/below', '--data nowhere', '--data file.txt']
+    '--min-scale 0', '--min-scale 2', '--arch alexnet', '--opt sgd', '--act tanh', '--split all',
+    '--stages 1', '--stages 0x0',
+    '--stages 1x-3', '--stages 9x64,9x64', '--precision fp8', '--profile huge', '--recipe nowhere',
+    '--recipe /', '--unknown 1',
+    '--split-seed -1', '--resume nowhere', '--resume .', '--out file.txt', '--out file.txt/below',
+    '--data nowhere', '--data file.txt']
 
 @pytest.mark.parametrize('words', flags)
 def test_flags(words, pets, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path('file.txt').write_text('mine')
-    given = words.split() + ([] if '--resume' in words or '--data' in words else ['--data', 'pets'])
+    given = words.split()
+    if '--resume' not in words and '--data' not in words: given += ['--data', 'pets']
     before = files_in(tmp_path)
     one_sentence(capsys, sota_train, *given)
     after = files_in(tmp_path)
-    assert {k: v for k,v in after.items() if tmp_path/'cache' not in k.parents} == before and not Path('runs', '1').exists()
+    assert {k: v for k,v in after.items() if tmp_path/'cache' not in k.parents} == before
+    assert not Path('runs', '1').exists()
 
 deep = '['*100_000
-recipes = dict(deep=deep, text='hello', list='[]', unknown='{"colour": 1}', wrong='{"epochs": "many"}', nan='{"lr": NaN}',
+recipes = dict(deep=deep, text='hello', list='[]', unknown='{"colour": 1}', wrong='{"epochs": "many"}',
+               nan='{"lr": NaN}',
                null='{"arch": null}', huge='{"epochs": 1e400}', stages='{"stages": [[1]]}', binary='\0\1\2')
 
 @pytest.mark.parametrize('name', recipes)
@@ -87,7 +94,8 @@ def a_pipe(root):
 def a_device(root):
     put(root, *flat)
     (root/'cat/zero.png').symlink_to('/dev/zero')
-def strange_names(root): put(root, *flat, 'cat/a\nb.png', 'cat/\x1b[2J.png', 'cat/-.png', 'cat/$(x).png', 'dog/'+'ä'*100+'.png')
+def strange_names(root):
+    put(root, *flat, 'cat/a\nb.png', 'cat/\x1b[2J.png', 'cat/-.png', 'cat/$(x).png', 'dog/'+'ä'*100+'.png')
 def no_utf8(root):
     put(root, *flat)
     Path(os.fsdecode(os.fsencode(root/'cat')+b'/caf\xe9.png')).write_bytes(pictures[0])
@@ -97,7 +105,8 @@ folders = {     # name → (what makes the folder, words of the sentence, or Non
     'one class': (lambda root: put(root, *flat[:5]), 'needs two or more'),
     'loose': (lambda root: put(root, '1.png', '2.png'), 'no class folders'),
     'beside': (lambda root: put(root, *flat, '1.png'), 'lies beside the class folders'),
-    'two ways': (two_ways, 'both'), 'loop': (a_loop, None), 'strange': (strange_names, None), 'no utf-8': (no_utf8, None),
+    'two ways': (two_ways, 'both'), 'loop': (a_loop, None), 'strange': (strange_names, None),
+    'no utf-8': (no_utf8, None),
     'upper case': (lambda root: put(root, *(f'{p}/{o}' for p in ('TRAIN', 'Testing') for o in flat)), None),
     'nested': (lambda root: put(root, *flat, 'cat/wild/old/9.png'), None),
     'unknown class': (lambda root: put(root, *(f'train/{o}' for o in flat), 'val/fox/1.png'), 'no net can learn it'),
@@ -143,7 +152,8 @@ def test_tables(name, pets, tmp_path, capsys):
 
 bad = {f'{kind.lower()} {i} tenths': (f'bad.{kind.lower()}', drawn(kind)[:len(drawn(kind))*i//10])
        for kind in ('PNG', 'BMP', 'GIF') for i in range(0, 10, 2)}
-bad |= {'zip': ('bad.jpg', b'PK\3\4'+bytes(100)), 'page': ('bad.png', b'<html></html>'), 'program': ('bad.jpg', b'%!PS-Adobe'),
+bad |= {'zip': ('bad.jpg', b'PK\3\4'+bytes(100)), 'page': ('bad.png', b'<html></html>'),
+        'program': ('bad.jpg', b'%!PS-Adobe'),
         'zeros': ('bad.tif', bytes(500)), 'pickle': ('bad.webp', b'\x80\x04cos\nsystem\n')}
 
 def test_all_unreadable_at_once(pets, tmp_path, capsys):
@@ -158,7 +168,8 @@ def test_all_unreadable_at_once(pets, tmp_path, capsys):
 
 # Folders of runs
 
-damaged = {'nothing': {}, 'deep': {'run.json': deep}, 'list': {'run.json': '[]'}, 'old': {'run.json': '{"accuracy": 1}'},
+damaged = {'nothing': {}, 'deep': {'run.json': deep}, 'list': {'run.json': '[]'},
+           'old': {'run.json': '{"accuracy": 1}'},
            'text': {'run.json': 'accuracy'}, 'start': {'start.json': deep}, 'start list': {'start.json': '[]'},
            'start empty': {'start.json': '{}'}}
 

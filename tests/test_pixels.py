@@ -37,12 +37,14 @@ def few_bits(depth, clear):
     "Grey and palette of 1, 2 or 4 bits, with and without transparency: (file, values) by name"
     v = rng.integers(0, 2**depth, (h, w))
     rows = [np.packbits(np.unpackbits(o.astype(np.uint8)[:,None], axis=1)[:,8-depth:].ravel()) for o in v]
-    colours,alpha = rng.integers(0, 256, (2**depth, 3)).astype(np.uint8), rng.integers(0, 256, 2**depth).astype(np.uint8)
+    colours,alpha = (rng.integers(0, 256, (2**depth, k)).astype(np.uint8) for k in (3, 1))
+    alpha = alpha[:,0]
     if not clear:
         return {f'grey{depth}.png': (png(depth, 0, rows), grey(v/(2**depth-1))),
                 f'palette{depth}.png': (png(depth, 3, rows, (b'PLTE', colours.tobytes())), colours[v])}
     extra = (b'PLTE', colours.tobytes()), (b'tRNS', alpha.tobytes())
-    return {f'grey{depth}clear.png': (png(depth, 0, rows, (b'tRNS', b'\0\0')), np.where(v[...,None] == 0, 255, grey(v/(2**depth-1)))),
+    return {f'grey{depth}clear.png': (png(depth, 0, rows, (b'tRNS', b'\0\0')),
+                                    np.where(v[...,None] == 0, 255, grey(v/(2**depth-1)))),
             f'palette{depth}clear.png': (png(depth, 3, rows, *extra), on_white(colours[v]/255, alpha[v]/255))}
 
 def turned(orientation):
@@ -120,7 +122,8 @@ def test_every_loader_shows_the_same(files, tmp_path):
     cache = make_cache(files, 6, tmp_path, bar=False)
     cached = cache.crops(range(len(kinds))).permute(0, 2, 3, 1).numpy()
     split = Split(files[0].parent.parent, files[len(kinds):], files[:len(kinds)], ['a', 'b'])
-    dls = data_block(split, 6, 6, stats=None, aug=False).dataloaders(split.files, bs=len(kinds), num_workers=0, device='cpu')
+    block = data_block(split, 6, 6, stats=None, aug=False)
+    dls = block.dataloaders(split.files, bs=len(kinds), num_workers=0, device='cpu')
     plain = dls.valid.one_batch()[0].permute(0, 2, 3, 1).numpy()*255
     for name,want,a,b in zip(kinds, squares(), cached, plain):
         assert np.abs(a-want).max() <= 2, name
