@@ -37,8 +37,8 @@ def few_bits(depth, clear):
     "Grey and palette of 1, 2 or 4 bits, with and without transparency: (file, values) by name"
     v = rng.integers(0, 2**depth, (h, w))
     rows = [np.packbits(np.unpackbits(o.astype(np.uint8)[:,None], axis=1)[:,8-depth:].ravel()) for o in v]
-    colours,alpha = (rng.integers(0, 256, (2**depth, k)).astype(np.uint8) for k in (3, 1))
-    alpha = alpha[:,0]
+    colours = rng.integers(0, 256, (2**depth, 3)).astype(np.uint8)
+    alpha = rng.integers(0, 256, 2**depth).astype(np.uint8)
     if not clear:
         return {f'grey{depth}.png': (png(depth, 0, rows), grey(v/(2**depth-1))),
                 f'palette{depth}.png': (png(depth, 3, rows, (b'PLTE', colours.tobytes())), colours[v])}

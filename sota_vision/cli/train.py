@@ -229,7 +229,7 @@ def sota_train(
         try: train_all(start, folder, folders)
         except KeyboardInterrupt as e:
             said = reached(folder, folders, start['recipe']['epochs'])
-            raise KeyboardInterrupt(f'{e or "interrupted"} {said}') from None
+            raise KeyboardInterrupt(f'{str(e) or "interrupted"} {said}') from None
         except Exception:
             if resume is None and not [*folder.rglob('checkpoint.pt'), *folder.rglob('run.json')]:
                 # nothing to go on with
