@@ -128,7 +128,6 @@ def test_added_and_removed_file(pictures, tmp_path):
     for files in more, pictures[1:]:
         cache = made(files, tmp_path/'caches')
         assert len(cache) == len(files) and content(cache) == by_hand(sorted(files))
-    # a list of its own is a cache of its own
     assert len(names(tmp_path/'caches')) == 3 and first[0] in names(tmp_path/'caches')
 
 def test_leftovers(pictures, tmp_path):

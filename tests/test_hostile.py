@@ -55,14 +55,15 @@ flags = [
     '--stages 1', '--stages 0x0',
     '--stages 1x-3', '--stages 9x64,9x64', '--precision fp8', '--profile huge', '--recipe nowhere',
     '--recipe /', '--unknown 1',
-    '--split-seed -1', '--resume nowhere', '--resume .', '--out file.txt', '--out file.txt/below', '--data nowhere',
-    '--data file.txt']
+    '--split-seed -1', '--resume nowhere', '--resume .', '--out file.txt', '--out file.txt/below',
+    '--data nowhere', '--data file.txt']
 
 @pytest.mark.parametrize('words', flags)
 def test_flags(words, pets, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path('file.txt').write_text('mine')
-    given = words.split() + ([] if '--resume' in words or '--data' in words else ['--data', 'pets'])
+    given = words.split()
+    if '--resume' not in words and '--data' not in words: given += ['--data', 'pets']
     before = files_in(tmp_path)
     one_sentence(capsys, sota_train, *given)
     after = files_in(tmp_path)

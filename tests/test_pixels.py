@@ -43,8 +43,8 @@ def few_bits(depth, clear):
         return {f'grey{depth}.png': (png(depth, 0, rows), grey(v/(2**depth-1))),
                 f'palette{depth}.png': (png(depth, 3, rows, (b'PLTE', colours.tobytes())), colours[v])}
     extra = (b'PLTE', colours.tobytes()), (b'tRNS', alpha.tobytes())
-    white = np.where(v[...,None] == 0, 255, grey(v/(2**depth-1)))
-    return {f'grey{depth}clear.png': (png(depth, 0, rows, (b'tRNS', b'\0\0')), white),
+    return {f'grey{depth}clear.png': (png(depth, 0, rows, (b'tRNS', b'\0\0')),
+                                    np.where(v[...,None] == 0, 255, grey(v/(2**depth-1)))),
             f'palette{depth}clear.png': (png(depth, 3, rows, *extra), on_white(colours[v]/255, alpha[v]/255))}
 
 def turned(orientation):

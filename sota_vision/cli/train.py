@@ -7,7 +7,7 @@ __all__ = ['stages', 'recipe_flags', 'out_folders', 'check_new', 'check_within',
            'read_pictures', 'train_one', 'reached', 'train_all', 'sota_train']
 
 # %% ../../nbs/api/41_cli_train.ipynb #b80466c2
-import argparse, json, os
+import argparse, json, os, shutil
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -54,7 +54,7 @@ def check_new(
     "`ValueError` if `out` holds runs already, or cannot be a folder"
     if out is None: return
     check_out_folder(out)
-    if (out/'run.json').exists() or list(out.glob('seed-*/run.json')):
+    if [o for name in ('run.json', 'bundle') for o in (out/name, *out.glob(f'seed-*/{name}')) if o.exists()]:
         raise ValueError(f'{out} already holds a run: name another folder with --out')
     if (out/'start.json').exists():
         raise ValueError(f'{out} holds a run that did not finish: go on with --resume {out}, or name another folder')
@@ -146,7 +146,8 @@ def train_one(
     classes = list(result.learn.dls.vocab)
     result.run |= scores(probs, target, classes) | dict(data=about)
     save_answers(folder/'validation.csv', files, probs, target, classes)
-    if not (folder/'bundle').exists(): save_bundle(result, folder/'bundle')  # a kill may have come between
+    shutil.rmtree(folder/'bundle', ignore_errors=True)  # of a run that was killed after it was written
+    save_bundle(result, folder/'bundle')
     result.save(folder)
     (folder/'checkpoint.pt').unlink(missing_ok=True)    # what it is for has been done
     return result.run
@@ -192,7 +193,7 @@ def train_all(
         said = accuracy_line(done[-1:])
         print(f'seed {seed}: {said}, {done[-1]["seconds"]:.0f} s: {one/"run.json"}', flush=True)
     if len(done) > 1: print(f'{len(done)} runs: {accuracy_line(done)}')
-    print(f'look at it: sota_report {folders[0]}', f'use it: sota_predict {folders[0]/"bundle"} PICTURES', sep='\n')
+    print(f'look at it: sota_report {folders[0]}; use it: sota_predict {folders[0]/"bundle"} PICTURES…')
 
 @command(extra=recipe_flags)
 def sota_train(
@@ -228,7 +229,7 @@ def sota_train(
         try: train_all(start, folder, folders)
         except KeyboardInterrupt as e:
             said = reached(folder, folders, start['recipe']['epochs'])
-            raise KeyboardInterrupt(f'{e or "interrupted"} {said}') from None
+            raise KeyboardInterrupt(f'{str(e) or "interrupted"} {said}') from None
         except Exception:
             if resume is None and not [*folder.rglob('checkpoint.pt'), *folder.rglob('run.json')]:
                 # nothing to go on with

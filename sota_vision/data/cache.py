@@ -264,7 +264,7 @@ def make_cache(
     folder:Path=None,   # Where caches are kept; None: `cache_folder()`
     bar:bool=True,      # Show progress while decoding?
     skip:bool=False     # Go on without pictures that cannot be read? They are in `unreadable`
-) -> ImageCache:        # In memory, with a warning, if `folder` cannot take it; `ValueError` names files it cannot read
+) -> ImageCache:        # Opened or made now, in memory if `folder` cannot take it; `ValueError` naming bad files
     "Every picture of `files` decoded once: the cache on disk if there is one, else a new one"
     files = sorted(dict.fromkeys(files))    # whatever trains and validates, they are the same pictures
     if not files: raise ValueError('no pictures to decode: give a list of files')
@@ -283,5 +283,5 @@ def make_cache(
     warnings.warn(f'cannot keep the decoded pictures in {folder} ({why}): '
                   'they stay in memory and will be decoded again next time')
     made = list(_decode(files, presize, bar, skip))
-    table = np.array([(*o.shape[:2], b) for o,b in made], np.int64)
+    table = np.array([(*o.shape[:2], start) for o,start in made], np.int64)
     return ImageCache(files, presize, np.concatenate([o.ravel() for o,_ in made]), table)

@@ -72,5 +72,5 @@ def picture_datasets(
 ) -> Datasets:      # Of (`PILImage`, `TensorCategory`); training pictures first
     "The pictures of `split` with their classes"
     n,m = len(split.train), len(split.files)
-    label = [split.label_of, Categorize(vocab=split.classes, sort=False)]
-    return Datasets(split.files, [[read_image], label], splits=[range(n), range(n, m)])
+    tfms = [[read_image], [split.label_of, Categorize(vocab=split.classes, sort=False)]]
+    return Datasets(split.files, tfms, splits=[range(n), range(n, m)])
