@@ -44,9 +44,9 @@ def test_every_value_has_a_frame_and_equal_frames_are_kept_once(tmp_path):
 
 def test_frames_of_the_sample_are_small_and_follow_the_controls(tmp_path):
     explorer = explore_interpolations(dict(list(one_each().items())[:2]))
-    w = render(widget('interpolations', explorer, most=8), Files(tmp_path))
+    w = render(widget('interpolations', explorer, most=16), Files(tmp_path))
     made = frames_of(w)
-    assert len(made['frames']) == len(combinations(w.controls)) == 8
+    assert len(made['frames']) == len(combinations(w.controls)) == 16
     assert len(set(made['images'])) > 4
     assert max(o.stat().st_size for o in tmp_path.glob('*.webp')) < 150_000
     first = told(markup(w, Files(tmp_path)))['first']

@@ -25,9 +25,11 @@ html_title = 'sota_vision'
 html_static_path = [os.environ['SITE_STATIC']]
 html_css_files = ['site.css']
 html_js_files = [('site.js', dict(defer='defer'))]
+html_favicon = 'static/icon.svg'
 html_copy_source = False
 html_show_sourcelink = False
 html_math_renderer = 'mathml'
+html_context = dict(default_mode='auto')
 html_theme_options = dict(
     repository_url='https://github.com/sota-vision/sota_vision', use_repository_button=True,
     use_fullscreen_button=False, use_download_button=False, show_navbar_depth=1, navigation_with_keys=False,

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from .translate import element
 
-budget = 48         # frames of a widget, unless its choices alone are more
+budget = 36         # frames of a widget, unless its choices alone are more
 few_options = 5     # a choice among so few keeps all of them
 
 @dataclass

@@ -433,7 +433,9 @@ function watchEnd() {
 
 for (const [name, bring] of Object.entries({ widget, quiz, prediction, outcome, exercise, progress }))
   document.querySelectorAll(`.sv-${name}[data-sv]`).forEach(box => bring(box, JSON.parse(box.dataset.sv)))
-document.querySelectorAll('.bd-article .pst-scrollable-table-container, .bd-article div.highlight pre, .bd-article .output').forEach(e => {
+// The theme's own labels say less than the words that are there
+document.querySelectorAll('summary[aria-label], .search-button-field[aria-label]').forEach(e => e.removeAttribute('aria-label'))
+document.querySelectorAll('.bd-article .pst-scrollable-table-container, .bd-article div.highlight pre, .bd-article .output, .cell_output, math').forEach(e => {
   if (e.scrollWidth > e.clientWidth) e.tabIndex = 0       // what scrolls sideways must be reachable by keyboard
 })
 watchEnd()
