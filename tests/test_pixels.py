@@ -120,7 +120,8 @@ def squares():
 def test_every_loader_shows_the_same(files, tmp_path):
     "The image cache, and fastai's own loaders"
     cache = make_cache(files, 6, tmp_path, bar=False)
-    cached = cache.crops([cache.row(f) for f in files[:len(kinds)]]).permute(0, 2, 3, 1).numpy()
+    rows = [cache.row(f) for f in files[:len(kinds)]]
+    cached = cache.crops(rows).permute(0, 2, 3, 1).numpy()
     split = Split(files[0].parent.parent, files[len(kinds):], files[:len(kinds)], ['a', 'b'])
     block = data_block(split, 6, 6, stats=None, aug=False)
     dls = block.dataloaders(split.files, bs=len(kinds), num_workers=0, device='cpu')
