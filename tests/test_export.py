@@ -8,6 +8,8 @@ from sota_vision.sharing.bundle import load_bundle, save_bundle
 from sota_vision.sharing.export import export_onnx, export_program
 from sota_vision.train import fit
 
+missing = "no ONNX here: pip install 'sota_vision[onnx]'"
+
 @pytest.fixture(scope='module')
 def bundle(tmp_path_factory):
     made = fit(recipe('baseline', 'quick', epochs=1), scan(data_path(prof='quick')), bar=False)
@@ -23,8 +25,8 @@ def said(bundle, pixels):
 
 @pytest.mark.parametrize('n', [1, 2, 7])
 def test_onnx(bundle, pixels, n, tmp_path):
-    pytest.importorskip('onnxscript', reason="no onnxscript here: pip install 'sota_vision[onnx]'")
-    runtime = pytest.importorskip('onnxruntime', reason="no ONNX Runtime here: pip install 'sota_vision[onnx]'")
+    pytest.importorskip('onnxscript', reason=missing)
+    runtime = pytest.importorskip('onnxruntime', reason=missing)
     session = runtime.InferenceSession(export_onnx(bundle, tmp_path/'net.onnx'))
     got, = session.run(['probabilities'], dict(pixels=pixels[:n].numpy()))
     torch.testing.assert_close(torch.tensor(got), said(bundle, pixels[:n]), atol=1e-4, rtol=0)
@@ -36,8 +38,9 @@ def test_program(bundle, pixels, n, tmp_path):
     loaded = torch.export.load(export_program(bundle, tmp_path/'net.pt2'))
     torch.testing.assert_close(loaded.module()(pixels[:n]), said(bundle, pixels[:n]), atol=1e-5, rtol=0)
 
-@pytest.mark.parametrize('write, name', [(export_onnx, 'net.pt'), (export_program, 'net.onnx'), (export_program, 'none/net.pt2')])
+@pytest.mark.parametrize('write, name', [
+    (export_onnx, 'net.pt'), (export_program, 'net.onnx'), (export_program, 'none/net.pt2')])
 def test_names(bundle, tmp_path, write, name):
-    if write is export_onnx: pytest.importorskip('onnxscript', reason="no onnxscript here: pip install 'sota_vision[onnx]'")
+    if write is export_onnx: pytest.importorskip('onnxscript', reason=missing)
     with pytest.raises(ValueError, match='must end in|no folder'): write(bundle, tmp_path/name)
     assert not list(tmp_path.iterdir())

@@ -51,7 +51,8 @@ def whole(
     "A file that is there whole or not at all; `ValueError` if its name has another ending or its folder is not there"
     file = Path(file)
     if file.suffix != suffix: raise ValueError(f'{file}: its name must end in {suffix}')
-    if not file.parent.is_dir(): raise ValueError(f'no folder {file.parent} for {file.name}: make it, or name another file')
+    if not file.parent.is_dir():
+        raise ValueError(f'no folder {file.parent} for {file.name}: make it, or name another file')
     with tempfile.TemporaryDirectory(dir=file.parent) as tmp:
         yield Path(tmp)/file.name
         os.replace(Path(tmp)/file.name, file)

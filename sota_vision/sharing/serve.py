@@ -61,7 +61,8 @@ def open_upload(
     if not data: raise HTTPException(422, 'the body is empty: send the bytes of a picture')
     try: im = Image.open(io.BytesIO(data), formats=known_formats(''))
     except UnidentifiedImageError:
-        raise HTTPException(415, f'this is no picture of a known format: send one of {", ".join(known_formats(""))}') from None
+        known = ', '.join(known_formats(''))
+        raise HTTPException(415, f'this is no picture of a known format: send one of {known}') from None
     except Image.DecompressionBombError as e: raise HTTPException(413, f'{e}: send a smaller picture') from None
     except Exception as e:  # a damaged file may raise anything
         raise HTTPException(422, f'the picture is damaged ({e}): send another') from None
