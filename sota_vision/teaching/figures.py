@@ -37,7 +37,7 @@ def plot_views(
     grid = fig.add_gridspec(rows+1, cols, height_ratios=[2.1]*rows+[2.2])
     for i,(x,p,name) in enumerate(zip(xs, probs, view_names(views, n))):
         ax = fig.add_subplot(grid[i//cols, i%cols])
-        show_image(dl.after_batch.decode((TensorImage(x),))[0][0].clamp(0, 1).cpu(), ctx=ax)
+        show_image(dl.after_batch.decode((TensorImage(x),))[0][0].cpu(), ctx=ax)
         agrees = p.argmax() == answer.argmax()
         ax.set_title(f'{name}\n{vocab[p.argmax()]} {p.max():.2f}', fontsize=9, color='black' if agrees else 'C1')
     ax,top = fig.add_subplot(grid[rows,:]), answer.argsort(descending=True)[:5].flip(0)
