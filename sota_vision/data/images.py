@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 from fastai.vision.core import PILImage
+from fastai.torch_core import TensorImage
 from torch import Tensor
 from ..files import printable
 
@@ -84,15 +85,18 @@ def open_picture(
     return Image.open(file, formats=known_formats(os.path.splitext(file)[1]))
 
 def read_image(
-    source:Path|str|Tensor|np.ndarray|bytes|Image.Image # A file or a picture; arrays and tensors are (h, w[, channels])
+    source:Path|str|Tensor|np.ndarray|bytes|Image.Image # A file or a picture; (h, w[, 3]), a `TensorImage` (3, h, w)
 ) -> PILImage:  # Upright RGB; a `ValueError` that names the file if it cannot be read
     "The picture in `source`, the same for every loader and for a prediction"
     try:
         if isinstance(source, (str, Path)):
             with open_picture(source) as im: return PILImage(to_rgb(im))
         if isinstance(source, Image.Image): return PILImage(to_rgb(source))
-        if isinstance(source, Tensor): source = source.numpy()
+        if isinstance(source, TensorImage): source = source.permute(1, 2, 0)   # fastai's have their channels first
+        if isinstance(source, Tensor): source = source.cpu().numpy()
         if isinstance(source, np.ndarray) and source.ndim == 3 and source.shape[2] == 1: source = source[...,0]
+        if isinstance(source, np.ndarray) and source.ndim == 3 and source.dtype != np.uint8:
+            source = scale_to_bytes(source)     # Pillow has no such mode
         if isinstance(source, np.ndarray): return PILImage(to_rgb(Image.fromarray(source)))
         if isinstance(source, bytes): source = io.BytesIO(source)
         with Image.open(source, formats=known_formats('')) as im: return PILImage(to_rgb(im))
