@@ -110,6 +110,8 @@ folders = {     # name → (what makes the folder, words of the sentence, or Non
     'upper case': (lambda root: put(root, *(f'{p}/{o}' for p in ('TRAIN', 'Testing') for o in flat)), None),
     'nested': (lambda root: put(root, *flat, 'cat/wild/old/9.png'), None),
     'unknown class': (lambda root: put(root, *(f'train/{o}' for o in flat), 'val/fox/1.png'), 'no net can learn it'),
+    'two spellings': (lambda root: put(root, *(f'{c}/{i}.png' for c in ('e\u0301', '\u00e9') for i in range(5))),
+                      'are one class'),
     'single pictures': (lambda root: put(root, 'cat/1.png', 'dog/1.png'), 'for validation'),
     'hidden': (lambda root: put(root, *flat, '.git/1.png', 'cat/.thumb.png', '__MACOSX/cat/1.png'), None)}
 if hasattr(os, 'mkfifo'): folders |= {'pipe': (a_pipe, None), 'device': (a_device, None)}

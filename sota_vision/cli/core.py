@@ -20,7 +20,7 @@ def error_sentence(
     e:BaseException # What was raised
 ) -> str:           # One line; None if it is an error of the program, which needs its trace
     "What to tell the user about `e`"
-    text = str(e)
+    text = re.sub(r'^Exception occured in `\w+` when calling event `\w+`:\s*', '', str(e))     # fastai's, of a callback
     if isinstance(e, MemoryError) or isinstance(e, RuntimeError) and re.search("out of memory|can't allocate", text):
         return 'out of memory: take a smaller batch or smaller pictures, or end what else uses the memory'
     if type(e).__module__.startswith(('torch._dynamo', 'torch._inductor')):

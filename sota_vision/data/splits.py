@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from multiprocessing.context import get_spawning_popen
 from pathlib import Path
+from unicodedata import normalize
 from fastcore.xdg import xdg_cache_home
 from sklearn.model_selection import train_test_split
 from .sketchnette.sample import sketch_classes
@@ -23,7 +24,7 @@ def class_name(
     folder:str  # A folder's name: a WordNet id of Imagenette, or any name of your own
 ) -> str:       # The class in words; your own names come back as they are, if they can be shown
     "What the class in `folder` is called"
-    return class_names.get(folder) or printable(folder)
+    return class_names.get(folder) or printable(normalize('NFC', folder))   # é in one character, or as e and ´
 
 def label_of(
     path:Path   # A picture: `…/<class folder>/<file>`
