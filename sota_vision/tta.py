@@ -9,7 +9,7 @@ __all__ = ['reductions', 'softmax', 'loss_acts', 'reduce_views', 'loss_act', 'vi
 from contextlib import nullcontext
 from fastai.vision.all import *
 from .data.views import ViewLoader
-from .fusion import asking
+from .fusion import asking, in_fit
 
 # %% ../nbs/07_tta.ipynb #5b6d2f06
 reductions = ('weighted', 'mean', 'max')
@@ -72,7 +72,7 @@ def view_preds(
     rand = nullcontext() if seed is None and views == 'random' else no_random(seed or 0)
     with rand, asking(learn) as net:
         loader = ViewLoader(dl, n, views, **kwargs)
-        if is_learner: preds = learn.get_preds(dl=loader, act=noop)[0]
+        if is_learner: preds = learn.get_preds(dl=loader, act=noop, inner=in_fit(learn))[0]
         else:
             device = next((o.device for o in net.state_dict().values()), 'cpu')
             preds = torch.cat([net(x.to(device)).cpu() for x, in loader])

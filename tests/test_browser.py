@@ -259,7 +259,7 @@ def test_lesson(name, running, shots):
              if o['error'] or (o['source'] and not o['count'])]
     assert not wrong, f'{name}: {wrong[:2]}'
     widgets = page.locator('.sota-explore')
-    made = sum('\nexplore_' in '\n'+o for o in sources(name))
+    made = sum(bool(re.search(r'^(explore_|Explorer\()', o, re.M)) for o in sources(name))
     assert widgets.count() == made, f'{name} does not show all its widgets'
     took = [play(page, widgets.nth(i), f'{name[:2]}_{i}', shots) for i in range(widgets.count())]
     print(name, 'seconds from key to picture:', *(f'{o:.2f}' for o in took))

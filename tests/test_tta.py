@@ -275,11 +275,11 @@ def test_a_net_in_half_precision(learn):
     learn.add_cb(Callback(before_batch=lambda self: setattr(self.learn, 'xb', (self.x.bfloat16(),))))
     same_as_get_preds(learn)
 
-def recorded(dls, net, asks):
+def recorded(folder, net, asks):
     "What a fit records and leaves, a learner that is asked after each epoch or not"
     set_seed(0, reproducible=True)
     cbs = [Mixup(), Autocast(), DeferMetrics(), DataWait(), Counts()]
-    learn = Learner(dls, deepcopy(net), loss_func=SoftmaxLoss(), cbs=cbs)
+    learn = Learner(rectangles(folder), deepcopy(net), loss_func=SoftmaxLoss(), cbs=cbs)    # their order has the seed
     learn.remove_cb(ProgressCallback)
     if asks: learn.add_cb(Callback(after_epoch=lambda self: tta(self.learn, views='flip')))
     with learn.no_logging(): learn.fit_one_cycle(2)
@@ -288,7 +288,7 @@ def recorded(dls, net, asks):
 
 def test_asked_between_two_epochs(folder, net):
     "The fit goes on as if nobody had asked"
-    plain,asked = (recorded(rectangles(folder), net, asks) for asks in (False, True))
+    plain,asked = (recorded(folder, net, asks) for asks in (False, True))
     torch.testing.assert_close(asked, plain)
 
 def test_the_record_of_a_fit_stays(learn):
