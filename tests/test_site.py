@@ -13,6 +13,7 @@ from sota_vision.teaching.quiz import Amount, Choice
 from tools.site.docs import documented
 from tools.site.elements import elements
 from tools.site.forms import outcome, prediction, question
+from tools.site.pages import results_page
 from tools.site.record import calls, sliced
 from tools.site.translate import link, tags, translate
 from tools.site.widgets import Files, combinations, control, markup, render, script, spaced, thinned, widget
@@ -132,3 +133,7 @@ def test_calls_are_found_by_what_they_import():
 def test_the_script_is_a_program():
     if not shutil.which('node'): pytest.skip('no node here to read the script with')
     subprocess.run(['node', '--check', Path(__file__).parents[1]/'tools/site/static/site.js'], check=True)
+
+def test_the_results_page_shows_claims_and_runs():
+    page = results_page()
+    assert '| tta-gain | synthetic |' in page and '| two_cores_long | 0 | 30 |' in page
