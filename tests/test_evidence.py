@@ -81,6 +81,7 @@ def test_rehearsal_keeps_the_techniques():
 
 def test_find():
     assert find_claims([]) == list(claims.values()) and [c.id for c in find_claims(['depth'])] == ['depth']
+    assert [c.id for c in find_claims(['tta-max', 'depth', 'tta'])][:3] == ['tta-max', 'depth', 'tta-gain']
     with pytest.raises(ValueError, match="no claim called 'attention'"): find_claims(['attention'])
 
 # Mistakes

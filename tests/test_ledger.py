@@ -86,6 +86,14 @@ def test_kill_loses_at_most_the_run_in_flight(tmp_path, pictures):
     lines = [json.loads(o) for o in file.read_text(encoding='utf-8').splitlines() if o.endswith('}')]
     assert len(lines) == runs_of_both, 'a run was done twice'
 
+def test_several_processes_share_the_runs(tmp_path, pictures):
+    "Three at once: all runs are done, none twice"
+    file,context = tmp_path/'ledger', multiprocessing.get_context('fork')
+    workers = [context.Process(target=work_on, args=(file, pictures)) for _ in range(3)]
+    for o in workers: o.start()
+    for o in workers: o.join()
+    assert len(Ledger(file).runs) == len(file.read_text().splitlines()) == runs_of_both
+
 @pytest.mark.parametrize('cut', [1, 5, 60])
 def test_line_that_was_cut_off(cut, tmp_path, pictures):
     file,said,run = tmp_path/'ledger', [], Counted()

@@ -148,7 +148,8 @@ short = _three(_on_drawings(), _on_a_tenth(epochs=10), _on_card(epochs=5))
 middle = _three(_on_drawings(small_drawn, epochs=20), _on_a_tenth(), _on_card())
 long_run = _three(_on_drawings(small_drawn, epochs=80, subset=(200, 1500)), _on_a_tenth(**long_sizes),
                   _on_card(epochs=80))
-wrong_labels = _three(_on_drawings(**noisy_drawn), _on_a_tenth(**noisy_photos), _on_card(label_noise=.5))
+wrong_labels = _three(_on_drawings(**noisy_drawn), _on_a_tenth(**noisy_photos),
+                      _on_card(label_noise=.5, epochs=40))
 pairs = _of('plain', 'mixup', 'smoothing')
 softened = _of('plain', 'mixup', 'smoothing', 'mixup and smoothing')
 
@@ -333,12 +334,14 @@ claims = {c.id: c for c in (*staircase, *views, *progressive, *regularization, *
 
 def find_claims(
     ids:list    # Ids of claims, or beginnings of ids such as 'mixup'; empty: all
-) -> list:      # `Claim`s in the order of their worth; `ValueError` for an id that no claim has
+) -> list:      # `Claim`s in the order of `ids`, each once; `ValueError` for an id that no claim has
     "The claims called `ids`"
+    found = {}
     for id in ids:
-        if not any(c == id or c.startswith(id+'-') for c in claims):
-            raise ValueError(f"no claim called {id!r}: choose one of {', '.join(claims)}")
-    return [c for c in claims.values() if not ids or any(c.id == id or c.id.startswith(id+'-') for id in ids)]
+        named = {c: o for c,o in claims.items() if c == id or c.startswith(id+'-')}
+        if not named: raise ValueError(f"no claim called {id!r}: choose one of {', '.join(claims)}")
+        found |= named
+    return list((found or claims).values())
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #3549b63d
 def claim_verdicts(

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['scales', 'pictures_of', 'units', 'looks', 'Regime', 'Rule', 'Claim', 'smoke', 'fingerprint', 'run_key', 'work',
-           'Ledger', 'planned_jobs', 'run_claims', 'describe_job', 'Verdict', 'says', 'measure_of', 'picture_diffs',
-           'seed_values', 'judge', 'power', 'mcnemar', 'unit_of', 'verdict_table', 'quote', 'arms_table',
-           'plot_overview', 'plot_pairs', 'plot_verdicts', 'ledger_file', 'load_ledger']
+           'Ledger', 'planned_jobs', 'alone_with', 'run_claims', 'describe_job', 'Verdict', 'says', 'measure_of',
+           'picture_diffs', 'seed_values', 'judge', 'power', 'mcnemar', 'unit_of', 'verdict_table', 'quote',
+           'arms_table', 'plot_overview', 'plot_pairs', 'plot_verdicts', 'ledger_file', 'load_ledger']
 
 # %% ../../nbs/api/22_experiments_ledger.ipynb #d475a137
-import gc, hashlib, json, math, os, time
+import gc, hashlib, json, math, os, tempfile, time
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 from scipy.stats import binomtest, nct, spearmanr, t as student_t
 from ..baseline import make_net
 from ..data.folders import Split, scan
@@ -218,6 +220,20 @@ def planned_jobs(
     jobs = {run_key(j, scale): j for c in here(claims) for j in of(c, seeds)}
     return [replace(job, views=tuple(views[key])) for key,job in jobs.items()]
 
+@contextmanager
+def alone_with(
+    *what   # Anything that `str` tells apart
+):          # Whether nobody else on this machine is alone with it just now
+    "Let one process at a time do something; a process that is killed lets go"
+    name = hashlib.sha256(repr([str(o) for o in what]).encode()).hexdigest()[:24]
+    lock = FileLock(Path(tempfile.gettempdir())/f'sota_vision-{name}.lock')
+    try: lock.acquire(timeout=0)
+    except Timeout: yield False; return
+    try: yield True
+    finally:
+        with suppress(OSError): Path(lock.lock_file).unlink()   # Windows keeps a file that is open
+        lock.release()
+
 def run_claims(
     claims:list,            # `Claim`s, the most valuable first
     scale:str,              # A key of `scales`
@@ -229,32 +245,34 @@ def run_claims(
     runner=run_job,         # Function (`Job`, `Split`) → what `run_job` returns
     catalogue:list=()       # Further claims whose views are kept when they share a run
 ) -> list:                  # Sentences about runs that failed
-    "Do the runs of `claims` that the ledger lacks"
+    "Do the runs of `claims` that the ledger lacks; several processes at once share them"
     split = scan(data_path(data, scales[scale]))
     pictures,ledger,t0,failed = fingerprint(split), Ledger(file), time.monotonic(), []
     for problem in ledger.problems: say(problem)
     for job in planned_jobs(claims, scale, seeds, catalogue):
-        if ledger.read().get(job, scale, pictures): continue    # read again: another process may have done it
-        used = time.monotonic()-t0
-        need = 0 if minutes is None else ledger.expected(job, scale)
-        what = f"{describe_job(job)}, seed {job.seed}"
-        if minutes is not None and used+need > 60*minutes:
-            say(f'stopped before {what}: {need:.0f} s expected, {60*minutes-used:.0f} s left')
-            break
-        load,start = os.getloadavg()[0] if hasattr(os, 'getloadavg') else None, time.monotonic()
-        try: run = runner(job, split)
-        except RuntimeError as e:
-            failed.append(f'{what} failed: {type(e).__name__}: {str(e).splitlines()[0]}')
-            say(failed[-1])
-            continue
-        finally:
-            gc.collect()
-            if torch.cuda.is_available(): torch.cuda.empty_cache()
-        head = dict(scale=scale, recipe=asdict(job.recipe), variant=job.variant, subset=list(job.subset), seed=job.seed)
-        run = run | head | dict(wall=round(time.monotonic()-start, 1), load=load)
-        run['dataset'] = run.get('dataset', {}) | dict(fingerprint=pictures)
-        ledger.add(run)
-        say(f"{what}: {100*run['accuracy']:.2f} % in {run['wall']:.0f} s")
+        with alone_with(ledger.file.resolve(), run_key(job, scale), pictures) as mine:
+            if not mine or ledger.read().get(job, scale, pictures): continue    # read again: another may have done it
+            used = time.monotonic()-t0
+            need = 0 if minutes is None else ledger.expected(job, scale)
+            what = f"{describe_job(job)}, seed {job.seed}"
+            if minutes is not None and used+need > 60*minutes:
+                say(f'stopped before {what}: {need:.0f} s expected, {60*minutes-used:.0f} s left')
+                break
+            load,start = os.getloadavg()[0] if hasattr(os, 'getloadavg') else None, time.monotonic()
+            try: run = runner(job, split)
+            except RuntimeError as e:
+                failed.append(f'{what} failed: {type(e).__name__}: {str(e).splitlines()[0]}')
+                say(failed[-1])
+                continue
+            finally:
+                gc.collect()
+                if torch.cuda.is_available(): torch.cuda.empty_cache()
+            head = dict(scale=scale, recipe=asdict(job.recipe), variant=job.variant, subset=list(job.subset),
+                        seed=job.seed)
+            run = run | head | dict(wall=round(time.monotonic()-start, 1), load=load)
+            run['dataset'] = run.get('dataset', {}) | dict(fingerprint=pictures)
+            ledger.add(run)
+            say(f"{what}: {100*run['accuracy']:.2f} % in {run['wall']:.0f} s")
     return failed
 
 def describe_job(
