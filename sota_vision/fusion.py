@@ -12,7 +12,7 @@ from fastai.callback.progress import ProgressCallback
 from fastai.learner import Learner, Recorder
 from torch import Tensor, nn
 from torch.nn.modules import module as nn_module
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.nn.utils import fuse_conv_bn_eval
 
 # %% ../nbs/api/13_fusion.ipynb #0530dba4
 def untouched(
@@ -27,8 +27,10 @@ def can_fold(
     norm:nn.Module  # The layer after it
 ) -> bool:          # Are the two a plain convolution and a plain batch norm that uses its running statistics?
     "Are `conv` and `norm`, as they are now, exactly what folding takes them for?"
-    exact = type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d
-    return exact and not norm.training and norm.running_mean is not None and untouched(conv) and untouched(norm)
+    if type(conv) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d: return False
+    if conv.training or norm.training or norm.running_mean is None: return False
+    own = all(o is None or o.is_leaf for o in (conv.weight, conv.bias))     # and not computed from something else
+    return own and untouched(conv) and untouched(norm)
 
 def same_answer(
     got:Tensor, # What was computed another way
@@ -56,14 +58,12 @@ class FoldedPair:
         x:Tensor    # (n, channels, h, w)
     ) -> Tensor:    # What the norm makes of what the convolution makes of `x`
         "By one layer if it is proved, and if no weight was changed or exchanged since; else by the two"
-        c,n = self.conv,self.norm
-        if self.proved and self.state() == self.proved_for: return c._conv_forward(x, *self.weights)
-        want = n(c(x))
+        if self.proved and self.state() == self.proved_for: return self.layer(x)
+        want = self.norm(self.conv(x))
         if self.proved is None:
             self.proved_for = self.state()
-            made = fuse_conv_bn_weights(c.weight, c.bias, n.running_mean, n.running_var, n.eps, n.weight, n.bias)
-            self.weights = [o.detach() for o in made]
-            self.proved = same_answer(c._conv_forward(x, *self.weights), want)
+            self.layer = fuse_conv_bn_eval(self.conv, self.norm)
+            self.proved = same_answer(self.layer(x), want)
         return want
 
 class FoldedForward:

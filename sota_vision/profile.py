@@ -43,13 +43,12 @@ def profile(
     name:str=None   # 'tiny', 'cpu', 'gpu' or 'quick'; None: `SOTA_VISION_PROFILE`, else what the machine has
 ) -> Profile:       # The profile of that name; `ValueError` for an unknown one
     "The profile called `name`, or the one that fits this machine"
-    name = name or os.environ.get('SOTA_VISION_PROFILE') or _fits()
+    name = name or os.environ.get('SOTA_VISION_PROFILE')
+    if not name:
+        import torch    # here, as `--help` of the commands does without
+        name = 'gpu' if torch.cuda.is_available() else 'cpu' if os.environ.get('SOTA_VISION_DATA') else 'tiny'
     if name not in profiles:
         known = ', '.join(profiles)
         raise ValueError(f'unknown profile {name!r}: choose one of {known} (argument or SOTA_VISION_PROFILE)')
     return profiles[name]
 
-def _fits():
-    import torch    # here, as `--help` of the commands does without
-    if torch.cuda.is_available(): return 'gpu'
-    return 'cpu' if os.environ.get('SOTA_VISION_DATA') else 'tiny'

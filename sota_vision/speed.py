@@ -8,7 +8,6 @@ __all__ = ['native_bf16', 'ForwardBf16', 'Autocast', 'FusedAdam', 'DeferMetrics'
 # %% ../nbs/14_speed.ipynb #75e6bb28
 from contextlib import contextmanager
 from fastai.callback.channelslast import ChannelsLast
-from fastai.optimizer import pytorch_hp_map
 from fastai.vision.all import *
 from .callbacks import DataWait, FitContext
 
@@ -59,20 +58,20 @@ class FusedAdam(OptimWrapper):
         eps:float=1e-5, # Added to the divisor
         wd:float=0.01   # Weight decay, but not where the state says `do_wd=False`: fastai's biases and norms
     ):
-        opt = partial(torch.optim.Adam, lr=lr, betas=(mom, sqr_mom), eps=eps, fused=True)
-        super().__init__(params, opt, hp_map={k: v for k,v in pytorch_hp_map.items() if v != 'wd'} | dict(decay='wd'))
-        self.fwd_map['decay'],self.bwd_map['wd'] = 'wd','decay'
-        for pg in self.opt.param_groups: pg['decay'] = wd
+        super().__init__(params, torch.optim.AdamW, lr=lr, betas=(mom, sqr_mom), eps=eps, weight_decay=wd, fused=True)
 
-    @torch.no_grad()
     def step(self,
         closure=None    # Not used; fastai's optimizers have it
     ):
-        "Decay the weights, then move all parameters"
-        for pg in self.opt.param_groups:
-            decayed = [p for p in pg['params'] if p.grad is not None and self.state[p].get('do_wd', True)]
-            if decayed and pg['decay']: torch._foreach_mul_(decayed, 1-pg['lr']*pg['decay'])
-        self.opt.step()
+        "Move all parameters, those without decay as groups of their own"
+        groups,kept = self.opt.param_groups, []
+        for pg in groups:
+            decays = [p for p in pg['params'] if self.state[p].get('do_wd', True)]
+            rest = [p for p in pg['params'] if not self.state[p].get('do_wd', True)]
+            kept += [pg | dict(params=decays), pg | dict(params=rest, weight_decay=0.)]
+        self.opt.param_groups = kept    # for this step: fastai freezes by group, and spreads rates over groups
+        try: self.opt.step()
+        finally: self.opt.param_groups = groups
 
 # %% ../nbs/14_speed.ipynb #5c4f437b
 class DeferMetrics(FitContext):

@@ -1,4 +1,4 @@
-"What every test may rely on: the drawn sample, and the real photos where a place for them is named"
+"What every test may rely on: the synthetic sample, and the real photos where a place for them is named"
 import os
 from pathlib import Path
 import pytest

@@ -2,7 +2,8 @@
 import json
 import pytest
 from sota_vision.cli.evidence import sota_evidence
-from sota_vision.experiments.claims import claim_figure, claim_table, claims, find_claims
+from sota_vision.experiments.claims import claim_table, claim_verdicts, claims, find_claims
+from sota_vision.experiments.ledger import plot_verdicts
 from sota_vision.recipe import from_dict
 
 def said(capsys, *words):
@@ -53,8 +54,8 @@ def test_tables_say_what_is_missing(tmp_path, rehearsed):
     empty = claim_table('tta-gain', file=tmp_path/'none.jsonl')
     assert set(empty.index.get_level_values(0)) == set(claims['tta-gain'].regimes)
     assert (empty['runs missing'] == [len(r.seeds) for r in claims['tta-gain'].regimes.values()]).all()
-    assert 'runs missing' in ' '.join(t.get_text()
-                                      for t in claim_figure('tta-gain', file=tmp_path/'none.jsonl').axes[0].texts)
+    figure = plot_verdicts(claim_verdicts('tta-gain', file=tmp_path/'none.jsonl'))
+    assert 'runs missing' in ' '.join(t.get_text() for t in figure.axes[0].texts)
 
 # The claims
 

@@ -106,7 +106,7 @@ def test_line_that_was_cut_off(cut, tmp_path, pictures):
 
 @pytest.mark.parametrize('damage',
                          ['mine', '[1]', '{"a": 1}',
-                          '{"recipe": {"knob": 1}, "seed": 0, "variant": "", "subset": [], "scale": "synthetic"}'])
+                          '{"recipe": {"setting": 1}, "seed": 0, "variant": "", "subset": [], "scale": "synthetic"}'])
 def test_damaged_line(damage, tmp_path, pictures):
     file = tmp_path/'ledger'
     run_claims([pair], 'synthetic', file, pictures, seeds=2, runner=pretend, say=silent)

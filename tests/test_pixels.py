@@ -113,8 +113,8 @@ def files(tmp_path_factory):
         for name,(data,_) in kinds.items(): (folder/label/name).write_bytes(data)
     return [folder/label/name for label in 'ab' for name in kinds]
 
-def squares():
-    "What each kind shows in its middle square, (n, 6, 6, 3)"
+def middles():
+    "The center crop of each kind, (n, 6, 6, 3)"
     return [x[:,1:7] if np.shape(x)[1] > 6 else x[1:7] for _,x in kinds.values()]
 
 def test_every_loader_shows_the_same(files, tmp_path):
@@ -126,7 +126,7 @@ def test_every_loader_shows_the_same(files, tmp_path):
     block = data_block(split, 6, 6, stats=None, aug=False)
     dls = block.dataloaders(split.files, bs=len(kinds), num_workers=0, device='cpu')
     plain = dls.valid.one_batch()[0].permute(0, 2, 3, 1).numpy()*255
-    for name,want,a,b in zip(kinds, squares(), cached, plain):
+    for name,want,a,b in zip(kinds, middles(), cached, plain):
         assert np.abs(a-want).max() <= 2, name
         assert np.abs(b-want).max() <= 2, name
 

@@ -1,5 +1,5 @@
 "The synthetic sample: exact filling, the same picture anywhere, a folder that is whole or absent"
-import multiprocessing, subprocess
+import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
@@ -76,13 +76,13 @@ def test_two_processes_ask_at_once(tmp_path):
     assert visible(tmp_path) == [a.result().name] and len(bytes_of(tmp_path)) == 30
 
 def test_the_second_waits_for_the_first(tmp_path, monkeypatch):
-    drawn, draw = [], sample.draw_sample
-    def counted(folder, *args):
-        drawn.append(folder)
-        draw(folder, *args)
-    monkeypatch.setattr(sample, 'draw_sample', counted)
+    drawn, draw = [], sample.sketch
+    def counted(*args):
+        drawn.append(args)
+        return draw(*args)
+    monkeypatch.setattr(sample, 'sketch', counted)
     with ThreadPoolExecutor(2) as pool: paths = list(pool.map(lambda _: sketchnette(20, 10, 5, tmp_path), range(2)))
-    assert len(drawn) == 1 and paths[0] == paths[1] and len(bytes_of(paths[0])) == 30
+    assert len(drawn) == 30 and paths[0] == paths[1] and len(bytes_of(paths[0])) == 30
 
 def test_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
     def full(im, file): raise OSError('no space left')
@@ -91,9 +91,9 @@ def test_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
     assert not visible(tmp_path)
 
 def test_process_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
-    failed = subprocess.CompletedProcess([], 1, stderr='Traceback\nOSError: no space left\n')
-    monkeypatch.setattr(subprocess, 'run', lambda *args, **kw: failed)
-    with pytest.raises(OSError, match='failed: OSError: no space left'): sketchnette(10, 10, path=tmp_path, workers=2)
+    def full(*args): raise OSError('no space left')
+    monkeypatch.setattr(sample, 'draw_file', full)
+    with pytest.raises(OSError, match='no space left'): sketchnette(10, 10, path=tmp_path, workers=2)
     assert not visible(tmp_path)
 
 def test_mistakes(tmp_path):

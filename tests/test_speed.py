@@ -256,6 +256,26 @@ def test_fused_adam_is_adam(wd_bn_bias, dls, tmp_path):
     plain,fused = (steps(dls, tmp_path, o, wd_bn_bias=wd_bn_bias) for o in (Adam, FusedAdam))
     torch.testing.assert_close(plain, fused, atol=1e-3, rtol=1e-3)
 
+@pytest.mark.parametrize('wd_bn_bias', [False, True])
+def test_fused_adam_is_adam_to_six_digits(wd_bn_bias, dls):
+    "In double precision, where nothing but the formula counts; layer groups with rates of their own"
+    def weights(opt_func):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)).double()
+        x,y = torch.randn(8, 6).double(), torch.arange(8)%3
+        learn = Learner(dls, net, CrossEntropyLossFlat(), opt_func=opt_func, wd=.5, wd_bn_bias=wd_bn_bias,
+                        splitter=lambda m: L(m[:2], m[2:]).map(params))
+        learn.create_opt()
+        learn.opt.set_hyper('lr', slice(1e-3, 1e-2))
+        learn.opt.set_hyper('wd', .5)
+        for _ in range(50):
+            learn.loss_func(net(x), y).backward()
+            learn.opt.step()
+            learn.opt.zero_grad()
+        assert len(learn.opt.param_lists) == 2
+        return torch.cat([p.detach().flatten() for p in net.parameters()])
+    torch.testing.assert_close(weights(FusedAdam), weights(Adam), atol=1e-6, rtol=1e-6)
+
 def test_wd_bn_bias_matters(dls, tmp_path):
     plain,decayed = (steps(dls, tmp_path, FusedAdam, wd_bn_bias=o) for o in (False, True))
     assert (plain-decayed).abs().max() > 1e-2

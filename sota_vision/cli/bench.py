@@ -19,10 +19,9 @@ def load_benchmarks():  # The package `benchmarks`
     "The benchmark of this checkout, or the one that came with the wheel"
     name,here = 'sota_vision._benchmarks', Path(sota_vision.__file__).resolve().parent
     if name in sys.modules: return sys.modules[name]
-    places = here/'_benchmarks', here.parent/'benchmarks'
-    folder = next((o for o in places if (o/'__init__.py').exists()), None)
-    if not folder: raise FileNotFoundError(f'no benchmark beside {here}: install sota_vision from a wheel or checkout')
-    spec = importlib.util.spec_from_file_location(name, folder/'__init__.py', submodule_search_locations=[str(folder)])
+    found = [o for o in (here/'_benchmarks/__init__.py', here.parent/'benchmarks/__init__.py') if o.exists()]
+    if not found: raise FileNotFoundError(f'no benchmark beside {here}: install sota_vision from a wheel or checkout')
+    spec = importlib.util.spec_from_file_location(name, found[0])
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     try: spec.loader.exec_module(module)
     except BaseException: del sys.modules[name]; raise

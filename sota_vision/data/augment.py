@@ -22,7 +22,7 @@ def center_crop(
     img:PILImage,   # A picture of any shape
     size:int        # Side of the result, in pixels
 ) -> Tensor:        # (1, 3, size, size) float32 in [0, 1]
-    "The middle square of `img`, as large as fits, resized to `size`"
+    "The center crop of `img`, as large as fits, resized to `size`"
     check_positive(size=size)
     return image2tensor(Resize(size)(img, split_idx=1))[None].float() / 255
 
@@ -58,8 +58,8 @@ def crop_mat(
     return _mats(side, 0*side, x*(1-side), 0*side, side, y*(1-side))
 
 def warp_mat(
-    a:Tensor,   # Tilt about one axis, 0 for none, (n,)
-    b:Tensor    # Tilt about the other, (n,)
+    a:Tensor,   # Strength about one axis, 0 for none, (n,)
+    b:Tensor    # Strength about the other, (n,)
 ) -> Tensor:    # (n, 3, 3)
     "A perspective warp as fastai's `Warp` does it; its eight equations have this solution"
     d = 1 - a*a - b*b
@@ -72,7 +72,7 @@ def random_affine_mat(
     min_scale:float=0.75,   # Smallest share of a picture's area that a crop keeps, in (0, 1]
     max_rotate:float=10.,   # Largest rotation either way, in degrees
     max_zoom:float=1.1,     # Largest magnification
-    max_warp:float=0.2,     # Largest tilt of the perspective warp
+    max_warp:float=0.2,     # Largest strength of the perspective warp, as in `warp_mat`
     p:float=0.75            # Probability of each of rotation, zoom and warp; a flip has 0.5
 ) -> Tensor:                # (n, 3, 3) float32: where each point of the result lies in the source, both from −1 to 1
     "Random crops, flips, zooms, rotations and warps, as probable as in fastai's `aug_transforms`, as one matrix each"
@@ -120,7 +120,7 @@ def lighten(
     return x.logit_(1e-4).add_(bright).mul_(contrast).sigmoid_()
 
 class Augment(RandTransform):
-    "Crop, flip, warp, rotate, zoom and light a batch of uint8 pictures in one step; validation: resized only"
+    "Crop, flip, warp, rotate and zoom uint8 pictures in one step, with random lighting; validation: resized only"
     split_idx,order = None,30
     def __init__(self,
         size:int,               # Side of the pictures that leave it, in pixels

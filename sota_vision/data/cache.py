@@ -26,8 +26,8 @@ longest = 4     # What is kept of the longer side, in shorter sides
 def presized(
     im:Image.Image, # A picture, RGB
     presize:int     # Shorter side of the result, in pixels
-) -> tuple:         # ((h, w, 3) uint8 array, shorter side `presize`; where its middle square starts, in pixels)
-    "`im` resized so that its middle square is the one `Resize(presize)` cuts for validation"
+) -> tuple:         # ((h, w, 3) uint8 array, shorter side `presize`; where its center crop starts, in pixels)
+    "`im` resized so that its center crop is the one `Resize(presize)` cuts for validation"
     tall,short,long = im.height > im.width, min(im.size), max(im.size)
     side = int(short/presize*presize)   # as fastai counts it
     cut,step = int((long-side)/2), side/presize
@@ -49,7 +49,7 @@ class ImageCache:
         files:list,         # Paths of the pictures
         presize:int,        # Shorter side of each, in pixels
         pixels:np.ndarray,  # Flat uint8, a memory map or an array
-        table:np.ndarray    # (n, 3) int64: height, width, where the middle square starts; zeros if it cannot be read
+        table:np.ndarray    # (n, 3) int64: height, width, where the center crop starts; zeros if it cannot be read
     ):
         self.rows = {str(f): i for i,f in enumerate(files) if table[i,0]}
         self.unreadable = [f for i,f in enumerate(files) if not table[i,0]]

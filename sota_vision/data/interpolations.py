@@ -9,10 +9,11 @@ __all__ = ['plot_interpolations']
 import matplotlib.pyplot as plt
 from fastai.vision.core import PILImage
 from .augment import affine_sample, center_crop, check_positive, rotate_zoom_mat
+from .images import read_image
 
 # %% ../../nbs/api/08_data_interpolations.ipynb #cc9035c5
 def plot_interpolations(
-    img:PILImage,       # A picture of any shape
+    img,                # A picture of any shape: a path, or a `PILImage`
     angle:float=20.,    # Rotation in all, in degrees
     times:int=6,        # In how many rotations, each of them an interpolation
     size:int=64         # Side of the center crop that is shown, in pixels
@@ -20,7 +21,7 @@ def plot_interpolations(
     "A picture rotated in many small steps and in one; above each, what is left of its detail"
     check_positive(times=times, size=size)
     def detail(x): return (x.diff(dim=-1).abs().mean() + x.diff(dim=-2).abs().mean()).item()
-    x = center_crop(img, size)
+    x = center_crop(read_image(img), size)
     fig,axs = plt.subplots(1, 3, figsize=(9.5, 3.6), layout='constrained')
     names = 'not rotated', f'{times} interpolation{"s"*(times > 1)}', 'one interpolation'
     for ax,n,name in zip(axs, (0, times, 1), names):

@@ -79,7 +79,7 @@ class CachedDL(TfmdDL):
     def create_batches(self,
         samps   # Positions in the dataset, an iterable
     ):
-        "Batches of (uint8 crops, classes), the middle squares unless the dataset is one for training"
+        "Batches of (uint8 crops, classes), the center crops unless the dataset is one for training"
         if (found := self.cached_items()) is None: yield from super().create_batches(samps); return
         rows,targets = found
         rand = getattr(self.dataset, 'split_idx', 0) == 0

@@ -10,6 +10,7 @@ import hashlib, os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from fastcore.basics import groupby
 from .images import open_picture
 from .splits import Split
 from ..files import printable
@@ -19,13 +20,10 @@ def same_content(
     files:list  # Paths of files
 ) -> list:      # Lists of two or more files with the same bytes
     "Which of `files` hold the same"
-    lengths,contents = {}, {}
-    for f in files:
-        if os.path.isfile(f): lengths.setdefault(os.path.getsize(f), []).append(f)
-    for alike in lengths.values():
-        if len(alike) < 2: continue
-        for f in alike: contents.setdefault(hashlib.blake2b(Path(f).read_bytes()).digest(), []).append(f)
-    return [o for o in contents.values() if len(o) > 1]
+    lengths = groupby(filter(os.path.isfile, files), os.path.getsize)
+    as_long = [f for fs in lengths.values() if len(fs) > 1 for f in fs]
+    contents = groupby(as_long, lambda f: hashlib.blake2b(Path(f).read_bytes()).digest())
+    return [fs for fs in contents.values() if len(fs) > 1]
 
 # %% ../../nbs/api/05_data_overview.ipynb #f7230440
 def size_and_mode(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.context import get_spawning_popen
 from pathlib import Path
 from unicodedata import normalize
+from fastcore.basics import groupby
 from fastcore.xdg import xdg_cache_home
 from sklearn.model_selection import train_test_split
 from .sketchnette.sample import sketch_classes
@@ -98,9 +99,7 @@ class Split:
         sizes = dict(train=n_train, valid=n_train if n_valid is None else n_valid)
         kept = {}
         for part,n in sizes.items():
-            files = getattr(self, part)
-            by_class = {}
-            for f in files: by_class.setdefault(self.label_of(f), []).append(f)
+            by_class = groupby(getattr(self, part), self.label_of)
             if n < len(by_class):
                 raise ValueError(f'{n} {part} pictures: take {len(by_class)} or more, one of each class')
             share,more = divmod(n, len(by_class))
@@ -135,11 +134,9 @@ def hold_out(
     before:dict={}  # Name of a picture → 'train' or 'valid', from an earlier split
 ) -> dict:          # Name → 'train' or 'valid'
     "Hold a fifth of each class out, one picture at least of those with two; what was split before stays where it was"
-    by_class = {}
-    for name,label in labels.items(): by_class.setdefault(label, []).append(name)
     def order(name): return hashlib.sha256(f'{seed}/{name}'.encode(errors='surrogateescape')).digest()
     valid = set()
-    for names in by_class.values():
+    for names in groupby(labels, labels.get).values():
         held = [o for o in names if before.get(o) == 'valid']
         new = sorted((o for o in names if o not in before), key=order)
         want = max(round(.2*len(names)), len(names) > 1) - len(held)

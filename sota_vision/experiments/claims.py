@@ -8,14 +8,12 @@ __all__ = ['drawn', 'large_drawn', 'small_drawn', 'on_two_cores', 'tenth', 'on_g
            'views', 'small_first', 'progressive', 'short', 'middle', 'long_run', 'wrong_labels', 'pairs', 'softened',
            'regularization', 'normalized', 'bare_net', 'normalization', 'rates', 'training', 'whole', 'whole_photos',
            'parts', 'leave_out', 'tweaks', 'last_advice', 'on_chapter', 'chapter_small_first', 'on_one_gpu', 'claims',
-           'find_claims', 'claim_verdicts', 'claim_table', 'claim_summary', 'claim_figure']
+           'find_claims', 'claim_verdicts', 'claim_table', 'claim_summary']
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #7065d755
 from pathlib import Path
-import matplotlib.pyplot as plt
 import pandas as pd
-from .ledger import (Claim, Regime, Rule, arms_table, judge, load_ledger, pictures_of,
-                                            plot_verdicts, quote)
+from .ledger import Claim, Regime, Rule, arms_table, judge, load_ledger, pictures_of, quote
 from ..recipes import recipes
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #739f5cc9
@@ -413,11 +411,3 @@ def claim_summary(
     shown = [v for v in claim_verdicts(*ids, scale=scale, file=file) if v.diffs or v.scale != 'gpu' or scale]
     return pd.DataFrame([{'claim': v.claim.sentence, 'pictures': pictures_of[v.scale], 'measured': quote(v)}
                          for v in shown]).set_index(['claim', 'pictures'])
-
-def claim_figure(
-    *ids:str,           # Ids of claims, or their beginnings; none: all
-    scale:str=None,     # A key of `scales`; None: all that a claim has
-    file:Path=None      # A ledger; None: as in `claim_verdicts`
-) -> plt.Figure:        # A row per claim and scale
-    "The paired differences, intervals and verdicts of some claims"
-    return plot_verdicts(claim_verdicts(*ids, scale=scale, file=file))

@@ -20,8 +20,7 @@ def interval(
     "Student's t-interval for the mean of `diffs`"
     if len(diffs) < 3: return -float('inf'), float('inf')
     if len(set(diffs)) == 1: return diffs[0], diffs[0]  # no spread: scipy would divide by zero
-    low,high = ttest_1samp(diffs, 0).confidence_interval(level)
-    return float(low), float(high)
+    return tuple(map(float, ttest_1samp(diffs, 0).confidence_interval(level)))
 
 # %% ../../nbs/api/20_experiments_compare.ipynb #40f14b6c
 def spread(

@@ -19,6 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from fastcore.basics import groupby
 from filelock import FileLock, Timeout
 from scipy.stats import binomtest, nct, spearmanr, t as student_t
 from ..baseline import make_net
@@ -486,7 +487,8 @@ def plot_overview(
            xlabel='against the claim  ←  in units of the smallest difference that would matter  →  as claimed')
     marks = [plt.Line2D([], [], color='0.3', ls='', marker=m, mfc='white' if s == 'undecided' else '0.3', label=s)
              for s,(_,m) in looks.items()]
-    ax.legend(handles=marks+[plt.Line2D([], [], color=colors[s], lw=2, label=s) for s in shown], fontsize=8, ncols=2)
+    marks += [plt.Line2D([], [], color=colors[s], lw=2, label=pictures_of[s]) for s in shown]
+    ax.legend(handles=marks, fontsize=8, ncols=2)
     ax.grid(axis='y', alpha=.2)
     return fig
 
@@ -505,7 +507,7 @@ def plot_pairs(
         if got: ax.plot(*zip(*got), 'o-', lw=1, ms=5, alpha=.8, label=f'seed {seed}')
     ax.set_xticks(range(len(claim.arms)), claim.arms)
     ax.set(xlim=(-.4, len(claim.arms)-.6), ylabel=f"{measure.replace('_', '-')} ({unit.replace('points', '%')})",
-           title=f'{claim.sentence}\n{scale}: {quote(judge(claim, scale, ledger))}')
+           title=f'{claim.sentence}\n{pictures_of[scale]}: {quote(judge(claim, scale, ledger))}')
     if ax.lines: ax.legend(fontsize=7, ncols=2, loc='center left', bbox_to_anchor=(1, .5))
     else: ax.text(.5, .5, 'no run yet', transform=ax.transAxes, ha='center')
     ax.title.set_fontsize(10)
@@ -518,8 +520,7 @@ def plot_verdicts(
     verdicts:list       # `Verdict`s, one or more
 ) -> plt.Figure:        # A row each, a panel for each unit
     "Paired differences: a small dot per seed, the mean in the marker of its verdict, its interval"
-    groups = {}
-    for v in verdicts: groups.setdefault((v.claim.rule.measure, unit_of(v.claim.rule)), []).append(v)
+    groups = groupby(verdicts, lambda v: (v.claim.rule.measure, unit_of(v.claim.rule)))
     heights = [len(g)+1 for g in groups.values()]
     fig,axs = plt.subplots(len(groups), 1, figsize=(9.5, .5*sum(heights)+.9), height_ratios=heights,
                            layout='constrained', squeeze=False)
@@ -534,7 +535,7 @@ def plot_verdicts(
             ax.text(1.01, y, f"{state}\n{len(d)} of {n} seeds" + (f', {v.missing} runs missing' if v.missing else ''),
                     transform=ax.get_yaxis_transform(), va='center', fontsize=8)
         ax.axvline(0, color='0.4', lw=.8)
-        ax.set_yticks(range(len(rows)), [f'{v.claim.id}\n{v.scale}' for v in rows], fontsize=8)
+        ax.set_yticks(range(len(rows)), [f'{v.claim.id}\n{pictures_of[v.scale]}' for v in rows], fontsize=8)
         name = 'agreement of ranks' if unit == 'rank correlation' else f"difference in {measure.replace('_', '-')}"
         ax.set(ylim=(len(rows)-.5, -.5), xlabel=f'{name} ({unit}): dots are seeds, the line is the interval')
         ax.grid(axis='x', alpha=.3)

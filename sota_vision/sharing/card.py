@@ -52,7 +52,7 @@ of counting pictures; another seed adds to it). Validation loss {m['loss']:.3f}.
 
 {d['train']:,} pictures of {plain(d['name'])}, {r['epochs']} epoch{'s'*(r['epochs'] > 1)}, seed {facts['seed']},
 {facts['seconds']:,.0f} s on {plain(facts['device'])}.
-Its pictures are {facts['size']} px wide: the shorter side is resized to {r['presize']} px, the middle square is taken;
+Its pictures are {facts['size']} px wide: the shorter side is resized to {r['presize']} px, its center crop is taken;
 {means}.
 
 ## How it is used

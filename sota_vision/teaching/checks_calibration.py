@@ -7,7 +7,6 @@ __all__ = ['check_temperature']
 
 # %% ../../nbs/api/33_teaching_checks_calibration.ipynb #8c5057bf
 import torch
-import torch.nn.functional as F
 from .checks import exercise
 
 # %% ../../nbs/api/33_teaching_checks_calibration.ipynb #1873fe44
@@ -18,7 +17,7 @@ def check_temperature():
     z,ts = torch.randn(800, 5)*1.5, torch.logspace(-1, 1, 301, 10.)
     y = z.softmax(1).multinomial(1)[:,0]
     for scale in (1., 2.5, .5):
-        want = ts[torch.stack([F.cross_entropy(scale*z/t, y) for t in ts]).argmin()]
+        want = ts[torch.stack([torch.nn.functional.cross_entropy(scale*z/t, y) for t in ts]).argmin()]
         yield (scale*z, y), want, {
             'that is 1/T: the logits are divided by T': 1/want,
             'T has not moved from 1: does your loop reach it, and with large enough steps?': 1.}

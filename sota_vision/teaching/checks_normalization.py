@@ -7,7 +7,6 @@ __all__ = ['check_undo', 'check_fold', 'check_adabn']
 
 # %% ../../nbs/api/33_teaching_checks_normalization.ipynb #34bf36af
 import torch
-import torch.nn.functional as F
 from torch import nn
 from .checks import exercise, require, same
 
@@ -39,9 +38,9 @@ def check_fold(fold):
         require({'without a bias the mean cannot be subtracted: give the new layer one': got.bias is not None})
         same(got(raw), want, f'the folded layer (old one {"with" if bias else "without"} bias)', {
             'the weights are right, the bias is not: what should a picture give that is the mean everywhere?':
-                F.conv2d(raw/_s, weight, conv.bias, 2),
+                nn.functional.conv2d(raw/_s, weight, conv.bias, 2),
             'the weights are multiplied by the deviation: to divide the pictures by it, divide the weights':
-                F.conv2d(raw*_s, weight, got.bias, 2)}, tol=1e-3)
+                nn.functional.conv2d(raw*_s, weight, got.bias, 2)}, tol=1e-3)
 
 # %% ../../nbs/api/33_teaching_checks_normalization.ipynb #8a9f5848
 @exercise('Right: no weight has moved, and the net again sees the numbers it was trained for. '

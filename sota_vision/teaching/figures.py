@@ -111,14 +111,14 @@ def plot_one_cycle(
 
 # %% ../../nbs/api/34_teaching_figures.ipynb #dcd2b01e
 def plot_presizing(
-    img:PILImage,       # A picture, its shorter side well above `size`
+    img,                # A picture, a path or a `PILImage`, its shorter side well above `size`
     angle:float=20.,    # Degrees
     zoom:float=None,    # Magnification, above 0; None: just enough to leave no corner empty
     size:int=48,        # Side of the results, in pixels
     presize:int=None    # Side before rotating, in pixels; None: twice `size`
 ) -> plt.Figure:        # Five columns: whole, and its middle magnified
     "Draw `resize_orders`, each with its `pixel_error`"
-    ways,m = resize_orders(img, angle, zoom, size, presize), size//4
+    ways,m = resize_orders(read_image(img), angle, zoom, size, presize), size//4
     titles = dict(empty='small, rotated:\nempty corners', reflected='small, rotated:\nmirrored corners',
                   naive='small, rotated,\nmagnified', presized=f'presized to {ifnone(presize, 2*size)} px',
                   reference='as good as\n48 px can be')
@@ -202,6 +202,6 @@ def plot_stages(
     ax.bar(epochs, sizes, width=1, color='C0', edgecolor='white')
     ax.axhline(sizes[-1], color='C1', ls='--')
     ax.set(xlabel='epoch', ylabel='side of the picture (pixels)', xticks=epochs)
-    bill = ', '.join(f"{100*v:.0f} % {k.replace('_', '-')}" for k,v in part.items())
-    ax.set_title(f'What the schedule takes:\n{bill}', fontsize='medium')
+    spent = ', '.join(f"{100*v:.0f} % {k.replace('_', '-')}" for k,v in part.items())
+    ax.set_title(f'What the schedule takes:\n{spent}', fontsize='medium')
     return fig

@@ -12,10 +12,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from numbers import Real
 from pathlib import Path
 from scipy.stats import binomtest
+from ..files import write_whole
 from .quiz import bundle, form_box, live, to_html, wide, widgets
 
 # %% ../../nbs/api/31_teaching_predictions.ipynb #b301fdec
@@ -44,13 +44,8 @@ def read_predictions() -> dict: # Name → record of each prediction; empty if t
 # %% ../../nbs/api/31_teaching_predictions.ipynb #71a0251f
 def _write(predictions):
     "Replace the content of the file, all of it or nothing"
-    path,text = predictions_file(),json.dumps(predictions, indent=1, ensure_ascii=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f'{path.name}.{os.getpid()}.new')
-    try:
-        new.write_text(text, encoding='utf-8')
-        new.replace(path)
-    finally: new.unlink(missing_ok=True)
+    predictions_file().parent.mkdir(parents=True, exist_ok=True)
+    write_whole(predictions_file(), json.dumps(predictions, indent=1, ensure_ascii=False))
 
 def forget(
     key:str # Name of a prediction
@@ -194,12 +189,12 @@ def _plot_outcome(low, high, result, unit=''):
 class Outcome:
     "What `outcome` shows: a sentence, and a figure if numbers were predicted"
     words:str           # Prediction and result, in words
-    figure:object=None  # Function without arguments that draws it; None: nothing to draw
+    figure:object=None  # A `Figure`; None: nothing to draw
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         page,png = f'<p>{to_html(self.words)}</p>',io.BytesIO()
         if self.figure:
-            self.figure().savefig(png, format='png')
+            self.figure.savefig(png, format='png')
             data = base64.b64encode(png.getvalue()).decode()
             page += f'<img alt="your prediction and the result" src="data:image/png;base64,{data}">'
         return bundle(self.words, page)
@@ -223,9 +218,8 @@ def outcome(
         _shown.add(key)
         return Outcome(f'The result: {_amount(value, asked.unit)}.{fault}')
     if 'result' not in record and live(): _write(kept | {key: record | dict(result=value)})
-    if 'choice' in record: return Outcome(_verdict_on(record, value))
-    drawn = partial(_plot_outcome, record['low'], record['high'], value, record.get('unit', ''))
-    return Outcome(_verdict_on(record, value), drawn)
+    figure = _plot_outcome(record['low'], record['high'], value, record.get('unit', '')) if 'low' in record else None
+    return Outcome(_verdict_on(record, value), figure)
 
 # %% ../../nbs/api/31_teaching_predictions.ipynb #ba67e5dc
 def _hit(r):
@@ -234,39 +228,37 @@ def _hit(r):
     return r['choice'] == r['result'] if 'choice' in r else r['low'] <= r['result'] <= r['high']
 
 def prediction_table(
-    predictions:dict=None   # Records by name; None: `read_predictions()`
-) -> pd.DataFrame:          # A row per prediction: name, question, prediction, result, hit
+    predictions:dict    # Records by name, from `read_predictions`
+) -> pd.DataFrame:      # A row per prediction: name, question, prediction, result, hit
     "Every prediction beside its result"
     says = {True: 'yes', False: 'no', None: 'not counted'}
     rows = [(name, r['question'], _in_words(r), _amount(r.get('result', 'not run yet'), r.get('unit')), says[_hit(r)])
-            for name,r in (read_predictions() if predictions is None else predictions).items()]
+            for name,r in predictions.items()]
     return pd.DataFrame(rows, columns=['name', 'question', 'prediction', 'result', 'hit'])
 
 # %% ../../nbs/api/31_teaching_predictions.ipynb #5ca0b257
 def _counted(predictions):
     "The predictions of an interval that have a result and were made in time, by name"
-    predictions = read_predictions() if predictions is None else predictions
     return {k: r for k,r in predictions.items() if 'choice' not in r and _hit(r) is not None}
 
 def prediction_calibration(
-    predictions:dict=None,  # Records by name; None: `read_predictions()`
-    claimed:float=.8        # Fraction of the intervals that should contain the result, in (0, 1)
-) -> dict:                  # 'hits', 'of', 'share', 'low', 'high' (NaN without predictions) and 'says', a sentence
+    predictions:dict    # Records by name, from `read_predictions`
+) -> dict:              # 'hits', 'of', 'share', 'low', 'high' (NaN without predictions) and 'says', a sentence
     "Count how many of the intervals contain the result"
     found = [_hit(r) for r in _counted(predictions).values()]
     hits,of,nan = sum(found),len(found),math.nan
     if not of: return dict(hits=0, of=0, share=nan, low=nan, high=nan, says='Nothing to count yet.')
     low,high = binomtest(hits, of).proportion_ci(method='wilson')
     says = 'this agrees with what you claimed, as far as so few can tell'
-    if high < claimed: says = 'your intervals are too narrow: you are overconfident'
-    if low > claimed: says = 'your intervals are wider than necessary: you are underconfident'
-    says = f'{hits} of {of} intervals contain the result ({hits/of:.0%}; {claimed:.0%} claimed): {says}.'
+    if high < .8: says = 'your intervals are too narrow: you are overconfident'
+    if low > .8: says = 'your intervals are wider than necessary: you are underconfident'
+    says = f'{hits} of {of} intervals contain the result ({hits/of:.0%}; 80% claimed): {says}.'
     return dict(hits=hits, of=of, share=hits/of, low=low, high=high, says=says)
 
 # %% ../../nbs/api/31_teaching_predictions.ipynb #0aaf73e2
 def plot_predictions(
-    predictions:dict=None   # Records by name; None: `read_predictions()`
-) -> plt.Figure:            # A row per counted interval
+    predictions:dict    # Records by name, from `read_predictions`
+) -> plt.Figure:        # A row per counted interval
     "Where each result lies relative to its interval"
     counted = _counted(predictions)
     fig,ax = plt.subplots(figsize=(8, 1.2+.28*max(1, len(counted))), layout='constrained')

@@ -4,21 +4,21 @@ from . import right, wrong
 
 # What a schedule costs
 
-@right('pixel_share')
+@right('relative_pixels')
 def cost(schedule):
     sizes = np.repeat([s for _,s in schedule], [n for n,_ in schedule])
     return (sizes**2).mean()/sizes[-1]**2
 
-@wrong('pixel_share', 'four times')
+@wrong('relative_pixels', 'four times')
 def sides_instead_of_areas(schedule): return sum(n*s for n,s in schedule)/sum(n for n,_ in schedule)/schedule[-1][1]
 
-@wrong('pixel_share', 'divide')
+@wrong('relative_pixels', 'divide')
 def pixels(schedule): return sum(n*s*s for n,s in schedule)
 
-@wrong('pixel_share', 'saved')
+@wrong('relative_pixels', 'saved')
 def savings(schedule): return 1-cost(schedule)
 
-@wrong('pixel_share', 'count each')
+@wrong('relative_pixels', 'count each')
 def stages_of_equal_length(schedule): return sum(s*s for _,s in schedule)/len(schedule)/schedule[-1][1]**2
 
 # A staircase

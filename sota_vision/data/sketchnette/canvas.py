@@ -90,10 +90,9 @@ def arch(x, y0, y1, w):
 def curve(pts, n=6, closed=False):
     "A smooth line through `pts`, in `n` steps from one to the next"
     ends = ([pts[-1]], list(pts[:2])) if closed else ([pts[0]], [pts[-1]])
-    p, out = np.array(ends[0] + list(pts) + ends[1], dtype=np.float64), []
-    for a,b,c,d in zip(p, p[1:], p[2:], p[3:]):
-        for t in (i/n for i in range(n)):
-            out.append(tuple((2*b + (c - a)*t + (2*a - 5*b + 4*c - d)*t*t + (3*b - a - 3*c + d)*t*t*t) / 2))
+    p = np.array(ends[0] + list(pts) + ends[1], dtype=np.float64)
+    out = [tuple((2*b + (c - a)*t + (2*a - 5*b + 4*c - d)*t*t + (3*b - a - 3*c + d)*t*t*t) / 2)
+           for a,b,c,d in zip(p, p[1:], p[2:], p[3:]) for t in (i/n for i in range(n))]
     return out if closed else out + [tuple(p[-2])]
 
 def blob(*pts): return curve(pts, closed=True)

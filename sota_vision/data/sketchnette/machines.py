@@ -109,8 +109,8 @@ def pipe(p, c, pts, *w):    # A metal tube: dark rim, body, gleam
 
 def valves(p, c, x, y):    # Three valves and their levers
     for u in (x, x + .15, x + .3):
-        knob = (tone(c, .5), oval(u, y, .085, n=16)), (tone(c, 1.2), oval(u, y, .06, n=14))
-        p.fills(*knob, *pipe(p, c, [(u,y), (u - .22,y - .28)], .025)[:2])
+        button = (tone(c, .5), oval(u, y, .085, n=16)), (tone(c, 1.2), oval(u, y, .06, n=14))
+        p.fills(*button, *pipe(p, c, [(u,y), (u - .22,y - .28)], .025)[:2])
 
 def horn_side(p, r):    # From the side
     c = r.choice(brass)

@@ -6,16 +6,13 @@
 __all__ = ['sketch_classes', 'sketch', 'sketchnette']
 
 # %% ../../../nbs/api/01_data_sketchnette_sample.ipynb #41467648
-import os, subprocess, sys, tempfile
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from itertools import islice
+import os, tempfile
 from pathlib import Path
 from random import Random
 from fastcore.basics import num_cpus
-from fastcore.script import call_parse
 from fastcore.xdg import xdg_cache_home
 from filelock import FileLock
+from joblib import Parallel, delayed
 from PIL import Image
 from .canvas import Pen
 from .scene import layers, light, subjects
@@ -56,23 +53,11 @@ def save_jpeg(im, file):
     "Save a picture the same way everywhere"
     im.save(file, 'JPEG', quality=88, subsampling=2, optimize=False, progressive=False)
 
-@call_parse
-def draw_part(folder:str, n_train:int, n_valid:int, seed:str, part:int, parts:int):
-    "Draw part `part` of the `parts` of a sample; `python -m` runs it in a process of its own"
-    for file,wnid,i in islice(picture_files(n_train, n_valid), part, None, parts):
-        path = Path(folder)/file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_jpeg(sketch(wnid, f'{seed}/{i}'), path)
+def draw_file(file, wnid, seed):
+    "Draw one picture of a sample"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_jpeg(sketch(wnid, seed), file)
 
-def draw_sample(folder, n_train, n_valid, seed, workers):
-    "Draw a sample; `OSError` with the last words of a process that failed"
-    if workers == 1: return draw_part(folder, n_train, n_valid, seed, 0, 1)
-    program = [sys.executable, '-m', 'sota_vision.data.sketchnette.sample', *map(str, (folder, n_train, n_valid, seed))]
-    env = os.environ | dict(PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
-    run = partial(subprocess.run, env=env, stderr=subprocess.PIPE, text=True)
-    with ThreadPoolExecutor(workers) as pool:
-        for done in pool.map(run, [[*program, str(k), str(workers)] for k in range(workers)]):
-            if done.returncode: raise OSError(f'drawing into {folder} failed: {done.stderr.strip().splitlines()[-1]}')
 
 # %% ../../../nbs/api/01_data_sketchnette_sample.ipynb #c155b940
 def sketchnette(
@@ -96,6 +81,7 @@ def sketchnette(
         raise OSError(f'cannot write into {home} ({e.strerror}): pass as `path` a folder that can be written') from e
     with lock, tempfile.TemporaryDirectory(prefix='drawing-', dir=home) as tmp:
         if dest.exists(): return dest       # drawn by another process while this one waited
-        draw_sample(Path(tmp)/dest.name, n_train, n_valid, seed, workers)
+        Parallel(workers)(delayed(draw_file)(Path(tmp)/dest.name/file, wnid, f'{seed}/{i}')
+                          for file,wnid,i in picture_files(n_train, n_valid))
         os.rename(Path(tmp)/dest.name, dest)
     return dest

@@ -173,7 +173,7 @@ where = dict(   # how it is held → where it may be
 
 def layers(pen, wnid, r, w, h):
     "Draw a picture of the class `wnid` from the back to the front; a generator that stops after each layer"
-    _, designs, kind, tilt = subjects[wnid]
+    _, designs, kind, angle = subjects[wnid]
     unit = min(w, h)/2 * r.choice([r.uniform(.65, .9), r.uniform(.8, 1.), r.uniform(.85, 1.15)])
     far_x, far_y = max(0, w/2 - .9*unit), max(0, h/2 - .95*unit)
     x, y = w/2 + far_x*r.uniform(-.55, .55), h/2 + far_y*r.uniform(-.7, .7)
@@ -185,7 +185,7 @@ def layers(pen, wnid, r, w, h):
     yield 'behind'
     page.fill(paint(r), box(-1, -1, 3, 2), alpha=r.uniform(.4, .68))
     yield 'veil'
-    q = pen.at(x, y, unit, r.uniform(-tilt, tilt), r.choice([-1, 1]), r.uniform(.88, 1.1), r.uniform(-.1, .1))
+    q = pen.at(x, y, unit, r.uniform(-angle, angle), r.choice([-1, 1]), r.uniform(.88, 1.1), r.uniform(-.1, .1))
     if kind == 'stand': q.fills(shadow(.99, .8))
     r.choice(designs)(q, r)
     yield 'subject'
