@@ -61,16 +61,25 @@ class Checkpoint(Callback):
         file:Path,      # The checkpoint
         loaders:list,   # All loaders that batches come from
         about:str=''    # What must be the same: recipe, seed, pictures
-    ): self.file,self.loaders,self.about,self.first,self.seconds = Path(file), loaders, about, 0, 0.
+    ):
+        self.file,self.loaders,self.about,self.seconds = Path(file), loaders, about, 0.
+        self.fits = 0   # such as the two of `fine_tune`
 
     def before_fit(self):
-        self.t0,self.state = time.perf_counter(), read_checkpoint(self.file)
+        self.t0,self.state,self.first = time.perf_counter(), read_checkpoint(self.file), 0
+        self.fits += 1
         if self.state is None: return
         if self.state['about'] != self.about:
             raise ValueError(f'the pictures, or the recipe, are not those that {self.file} was made with: '
                              'put them back, or begin another run')
+        if self.state['fits'] < self.fits:      # the end of the fit before
+            self.state = None
+            return
         self.first,self.seconds,self.logger = self.state['epochs'], self.state['seconds'], self.learn.logger
         self.learn.logger = lambda row: None    # of epochs that are passed over
+        if self.state['fits'] > self.fits:      # this fit was done
+            self.first = self.n_epoch
+            return
         self.learn.model.load_state_dict(self.state['model'])
         opt = self.state['opt']
         self.opt.load_state_dict(opt | {'hypers': L(opt['hypers'])} if 'hypers' in opt else opt)
@@ -92,7 +101,7 @@ class Checkpoint(Callback):
         if self.epoch < self.first: return
         wait,smooth = getattr(self.learn, 'data_wait', None), self.recorder.smooth_loss
         state = dict(
-            about=self.about, epochs=self.epoch+1, seconds=self.seconds+time.perf_counter()-self.t0,
+            about=self.about, fits=self.fits, epochs=self.epoch+1, seconds=self.seconds+time.perf_counter()-self.t0,
             model=plain(self.learn.model.state_dict()), opt=plain(self.opt.state_dict()),
             values=[[None if v is None else float(v) for v in o] for o in self.recorder.values],
             data_wait={k: getattr(wait, k) for k in ('waited', 'seconds')} if wait else {},
@@ -102,7 +111,8 @@ class Checkpoint(Callback):
         write_whole(self.file, data.getvalue())
 
     def after_fit(self):
-        if self.state: self.go_on()     # only the end of the run was missing
+        if self.state and self.state['fits'] > self.fits: self.learn.logger = self.logger
+        elif self.state: self.go_on()   # only the end of the fit was missing
         self.seconds += time.perf_counter()-self.t0
 
 class StopEarly(Callback):

@@ -44,7 +44,8 @@ def _must(ok, name, value, need):
 @dataclass(frozen=True)
 class Recipe:
     "Every choice that changes a result, but for the pictures and the seed; `ValueError` for a value that cannot be"
-    arch:str='xresnet18'    # Architecture, a key of `archs`
+    arch:str='xresnet18'    # Architecture, a key of `archs`; with `pretrained` a net of torchvision or timm
+    pretrained:bool=False   # Start from trained weights, first with the body frozen, then with all of `arch`?
     act:str='relu'          # Activation: 'relu' or 'mish'
     sa:bool=False           # Self-attention at the end of the first stage of blocks?
     size:int=64             # Side of the pictures the net sees at last, in pixels
@@ -84,10 +85,12 @@ class Recipe:
             if f.type in kinds:
                 need,ok = kinds[f.type]
                 _must(ok(value), f.name, value, bounds[f.name][1] if f.type is int else need)
-            if names := choices.get(f.name): _must(value in names, f.name, value, f"one of {', '.join(names)}")
+            names = None if self.pretrained and f.name == 'arch' else choices.get(f.name)
+            if names: _must(value in names, f.name, value, f"one of {', '.join(names)}")
             if f.name in bounds: _must(bounds[f.name][0](value), f.name, value, bounds[f.name][1])
         _must(self.presize >= self.size, 'presize', self.presize, f'at least size={self.size}')
         self._check_stages()
+        self._check_pretrained()
 
     def _check_stages(self):
         "Does the schedule end at `size`, after all epochs?"
@@ -103,6 +106,14 @@ class Recipe:
         sizes = epoch_sizes(self.stages)
         _must(len(sizes) == self.epochs, 'stages', self.stages, f'of {self.epochs} epochs in all, as epochs says')
         _must(sizes[-1] == self.size, 'stages', self.stages, f'such that the last size is size={self.size}')
+
+    def _check_pretrained(self):
+        "Is there such a net, and does it fit the rest?"
+        if not self.pretrained: return
+        for name,value in dict(act='relu', sa=False, schedule='one_cycle').items():
+            _must(getattr(self, name) == value, name, getattr(self, name), f'{value!r} in a pretrained net')
+        from sota_vision.pretrained import check_net
+        check_net(self.arch, *(size for _,size in self.stages), self.size)
 
 # %% ../nbs/api/10_recipe.ipynb #a98aa572
 def from_dict(

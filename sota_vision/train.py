@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['opts', 'acts', 'splits_for', 'training_labels', 'loaders_for', 'CompiledForward', 'CompileNet', 'StopIfDiverged',
-           'SplitPerStage', 'class_weights', 'learner', 'commit', 'provenance', 'Result', 'cudnn_for', 'outcome_of',
-           'fit']
+           'SplitPerStage', 'class_weights', 'learner', 'commit', 'provenance', 'Result', 'cudnn_for', 'fit_epochs',
+           'outcome_of', 'fit_once', 'fit']
 
 # %% ../nbs/api/12_train.ipynb #f5e46454
 import json, math, platform, subprocess, time
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,9 @@ from .files import write_whole
 from .imagenette import data_block
 from .label_noise import flip_labels, noisy_labels, relabel
 from .label_smoothing import LabelSmoothing
+from .memory import halve_batches
 from .mixup import Mixup
+from .pretrained import net_stats, pretrained_learner, weights_name
 from .progressive import ProgressiveResize, epoch_sizes, set_size
 from .recipe import Recipe
 from .speed import DataWait, FusedAdam, fast_cbs
@@ -67,7 +69,7 @@ def loaders_for(
 ) -> list:              # `DataLoaders`, one for all stages or one for each
     "The batches that `recipe` trains on"
     size = recipe.stages[0][1] if recipe.stages else recipe.size
-    stats = imagenet_stats if recipe.normalize else None
+    stats = (net_stats(recipe.arch) if recipe.pretrained else imagenet_stats) if recipe.normalize else None
     if recipe.loader == 'cached':
         cache = make_cache([*split.files, *split.unreadable], recipe.presize, caches, bar, bool(split.unreadable))
         made = [cached_loaders(o, cache, recipe.bs, size, recipe.min_scale, stats) for o in splits_for(recipe, split)]
@@ -138,18 +140,20 @@ def learner(
     dls:DataLoaders # Its batches, from `loaders_for`
 ) -> Learner:       # Untrained, with the recipe's callbacks
     "The `Learner` that `recipe` describes"
-    net = make_net(recipe.arch, len(dls.vocab), act_cls=acts[recipe.act], sa=recipe.sa)
     weight = class_weights(dls).to(dls.device) if recipe.class_weights else None
     loss = (LabelSmoothing(recipe.label_smoothing, weight) if recipe.label_smoothing
             else CrossEntropyLossFlat(weight=weight))
-    cbs = [ProgressiveResize(recipe.stages)] if recipe.stages else []
+    cbs = [ProgressiveResize(recipe.stages)] if recipe.stages and not recipe.pretrained else []
     if recipe.mixup: cbs.append(Mixup(recipe.mixup))
     bf16 = None if recipe.precision == 'auto' else recipe.precision == 'bf16'
     cbs += fast_cbs(dls.device, bf16, recipe.channels_last)
     if recipe.compile: cbs.append(CompileNet())
     if recipe.patience: cbs.append(StopEarly(recipe.patience))
     cbs += [DataWait(), StopIfDiverged()]
-    return Learner(dls, net, loss, opts[recipe.opt], metrics=accuracy, wd=recipe.wd, cbs=cbs)
+    more = dict(opt_func=opts[recipe.opt], metrics=accuracy, wd=recipe.wd, cbs=cbs)
+    if recipe.pretrained: return pretrained_learner(dls, recipe.arch, recipe.size, loss_func=loss, **more)
+    net = make_net(recipe.arch, len(dls.vocab), act_cls=acts[recipe.act], sa=recipe.sa)
+    return Learner(dls, net, loss, **more)
 
 # %% ../nbs/api/12_train.ipynb #f2e00157
 def commit() -> str:    # Such as '1a3b026' or '1a3b026-dirty'; None outside of a checkout
@@ -208,6 +212,15 @@ def cudnn_for(
     try: yield
     finally: cudnn.deterministic,cudnn.benchmark = before
 
+def fit_epochs(
+    learn:Learner,  # From `learner`
+    recipe:Recipe   # The same
+):
+    "All epochs; of a pretrained net first one with its body frozen, then all with smaller rates for its early layers"
+    if not recipe.pretrained: return getattr(learn, 'fit_'+recipe.schedule)(recipe.epochs, recipe.lr)
+    # sizes count from the epoch after the frozen one
+    learn.fine_tune(recipe.epochs, recipe.lr, cbs=[ProgressiveResize(recipe.stages)] if recipe.stages else None)
+
 def outcome_of(
     learn:Learner,  # Trained by `fit`
     seconds:float   # What the fit took
@@ -224,23 +237,21 @@ def outcome_of(
                 images_s=round(len(epochs)*len(dl)*dl.bs/learn.data_wait.seconds),
                 data_wait=round(learn.data_wait.share, 4), bf16=hasattr(learn, 'autocast'))
 
-def fit(
+def fit_once(
     recipe:Recipe,      # What to train
-    split:Split=None,   # Pictures: a `Split`, or a folder with `train/` and `val/`; None: `data_path()`
-    seed:int=0,         # Seed of weights, order and augmentation
-    bar:bool=True,      # Show progress?
-    caches:Path=None,   # Where image caches are kept; None: a cache folder of this user
-    cbs:list=(),        # Further callbacks, such as fastai's own
-    checkpoint:Path=None # Written after each epoch; if it is there already, the run goes on where it ends
+    split:Split,        # Pictures
+    seed:int,           # Seed of weights, order and augmentation
+    bar:bool,           # Show progress?
+    caches:Path,        # Where image caches are kept; None: a cache folder of this user
+    cbs:list,           # Further callbacks
+    checkpoint:Path,    # Written after each epoch, and gone on from; None: none
+    bs:int,             # Pictures per batch
+    more:list           # Callbacks that make steps of `recipe.bs` pictures of such batches
 ) -> Result:            # The trained `Learner` and the run
-    "Train `recipe` from scratch on the pictures of `split`"
-    if not isinstance(split, Split): split = scan(data_path(split, presize=recipe.presize))
-    if recipe.bs > len(split.train):
-        raise ValueError(f'bs={recipe.bs} is more than the {len(split.train)} training pictures in {split.root}: '
-                         'take a smaller batch')
+    "`fit`, with batches of `bs` pictures"
     set_seed(seed)
     t0 = time.perf_counter()
-    made = loaders_for(recipe, split, bar, caches)
+    made = loaders_for(replace(recipe, bs=bs), split, bar, caches)
     learn = learner(recipe, made[0])
     ready = time.perf_counter()-t0
     where = provenance(split, learn.dls.device)
@@ -252,13 +263,31 @@ def fit(
         about = json.dumps([asdict(recipe), seed, *(cache_name(o, recipe.presize) for o in (split.train, split.valid))])
         keep = [Checkpoint(checkpoint, [dl for dls in made for dl in dls.loaders], about)]
     t0 = time.perf_counter()
-    with quiet[0], quiet[1], cudnn_for(recipe), learn.added_cbs([*redraw, *cbs, *keep]):
-        getattr(learn, 'fit_'+recipe.schedule)(recipe.epochs, recipe.lr)
+    with quiet[0], quiet[1], cudnn_for(recipe), learn.added_cbs([*redraw, *cbs, *more, *keep]):
+        fit_epochs(learn, recipe)
     seconds = keep[0].seconds if keep else time.perf_counter()-t0
     if recipe.stages: set_size(learn.dls, epoch_sizes(recipe.stages)[len(learn.recorder.values)-1])
     run = dict(recipe=asdict(recipe), seed=seed, ready_seconds=round(ready, 1)) | outcome_of(learn, seconds)
+    if bs < recipe.bs: run['bs_in_memory'] = bs
+    if recipe.pretrained: run['pretrained'] = weights_name(recipe.arch)
     if recipe.tta:
         t0 = time.perf_counter()
         run['tta_accuracy'] = accuracy(*tta(learn, recipe.tta)).item()
         run['tta_seconds'] = round(time.perf_counter()-t0, 1)
     return Result(learn, run | where)
+
+def fit(
+    recipe:Recipe,      # What to train
+    split:Split=None,   # Pictures: a `Split`, or a folder with `train/` and `val/`; None: `data_path()`
+    seed:int=0,         # Seed of weights, order and augmentation
+    bar:bool=True,      # Show progress?
+    caches:Path=None,   # Where image caches are kept; None: a cache folder of this user
+    cbs:list=(),        # Further callbacks, such as fastai's own
+    checkpoint:Path=None # Written after each epoch; if it is there already, the run goes on where it ends
+) -> Result:            # The trained `Learner` and the run
+    "Train `recipe` on the pictures of `split`; on a GPU whose memory is too small, with smaller batches"
+    if not isinstance(split, Split): split = scan(data_path(split, presize=recipe.presize))
+    if recipe.bs > len(split.train):
+        raise ValueError(f'bs={recipe.bs} is more than the {len(split.train)} training pictures in {split.root}: '
+                         'take a smaller batch')
+    return halve_batches(partial(fit_once, recipe, split, seed, bar, caches, cbs, checkpoint), recipe.bs)

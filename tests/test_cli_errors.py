@@ -1,8 +1,9 @@
 "`sota_train` and a user's mistake: one sentence, exit code 2, no run written down"
-import json, os, shutil, subprocess, sys
+import json, os, shutil, subprocess, sys, warnings
 from pathlib import Path
 import pytest
 from PIL import Image
+from sota_vision.cli.core import guard
 from sota_vision.cli.train import sota_train
 from sota_vision.data.folders import scan
 
@@ -110,3 +111,12 @@ def test_exit_code(tmp_path):
     done = subprocess.run(cmd, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count('\n') == 1 and str(tmp_path/'nowhere') in done.stderr, done.stderr
     assert not list(tmp_path.iterdir())
+
+def test_warnings_of_libraries(recwarn):
+    "A user can do nothing about them; what our own say stays, and so does all outside of commands"
+    def warn(*modules):
+        for o in modules: warnings.warn_explicit(o, UserWarning, 'file.py', 1, o)
+    with guard('demo'):
+        warn('fastai.vision.core', 'torch', 'PIL.Image', 'timm.models', 'sota_vision.data.cache', 'torches')
+    warn('torch.nn')
+    assert [str(o.message) for o in recwarn] == ['sota_vision.data.cache', 'torches', 'torch.nn']

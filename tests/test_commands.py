@@ -8,6 +8,7 @@ from io import StringIO
 from multiprocessing import get_context
 from pathlib import Path
 import pytest
+from sota_vision.cli.train import sota_train
 
 ini = ConfigParser(delimiters=['='])
 ini.read(Path(__file__).resolve().parents[1]/'settings.ini', encoding='utf-8')
@@ -28,3 +29,9 @@ def test_help(name):
         text,code,imported = pool.submit(ask_for_help, commands[name]).result()
     assert code == 0 and text.startswith(f'usage: {name} ')
     assert not imported, f'{name} --help imports {sorted(imported)}'
+
+def test_help_names_the_image_cache(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setenv('COLUMNS', '1000')
+    with pytest.raises(SystemExit): sota_train(['--help'])
+    assert f'kept in {tmp_path/"sota_vision"/"images"}, 100 GiB at most' in capsys.readouterr().out

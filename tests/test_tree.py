@@ -258,10 +258,10 @@ bonus = sorted(v for k,v in exports.items() if k.startswith('bonus/'))
 floors = [
     ['files'],
     ['profile', 'cli.core', 'teaching.quiz'],
-    ['callbacks', 'checkpoint', 'fusion', 'mix_weights', 'data.*', 'teaching.predictions', 'teaching.checks'],
+    ['callbacks', 'checkpoint', 'fusion', 'memory', 'mix_weights', 'trackers', 'data.*', 'teaching.predictions', 'teaching.checks'],
     techniques,
     [*bonus, 'cost'],
-    ['baseline', 'data.loaders', 'scores', 'report'],
+    ['baseline', 'pretrained', 'data.loaders', 'scores', 'report'],
     ['recipe'],
     ['recipes'],
     ['train'],

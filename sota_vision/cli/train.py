@@ -4,16 +4,18 @@
 
 # %% auto #0
 __all__ = ['stages', 'recipe_flags', 'out_folders', 'check_new', 'check_within', 'read_start', 'accuracy_line', 'plan',
-           'read_pictures', 'train_one', 'reached', 'train_all', 'sota_train']
+           'read_pictures', 'train_one', 'reached', 'net_line', 'train_all', 'sota_train']
 
 # %% ../../nbs/api/41_cli_train.ipynb #b80466c2
 import argparse, json, os, shutil
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Annotated
 from fastcore.docments import docments
 from .core import add_flag, check_out_folder, command
-from ..files import run_folder, write_whole
+from ..files import cache_folder, most_bytes, run_folder, write_whole
+from ..trackers import tracker_module, trackers, tracking
 
 # %% ../../nbs/api/41_cli_train.ipynb #f5e4d9de
 def stages(
@@ -32,13 +34,18 @@ def recipe_flags(
     "A flag for every field of `Recipe`, absent if it was not given"
     from sota_vision.recipe import Recipe, choices
     from sota_vision.recipes import recipes
+    most = f'{most_bytes/2**30:.0f} GiB at most'
+    parser.add_argument_group('decoded pictures', f'kept in {cache_folder()}, {most}, those '
+                              'not used for longest removed first; XDG_CACHE_HOME names another place')
     parser.epilog = f'recipes: {", ".join(recipes)}'
     group = parser.add_argument_group('fields of the recipe', 'left out: as --recipe and --profile say')
     helps = docments(Recipe)
     for f in fields(Recipe):
         kind = stages if f.type is tuple else f.type
         more = dict(choices=choices[f.name]) if f.name in choices else {}
-        add_flag(group, f.name, kind, argparse.SUPPRESS, helps[f.name], **more)
+        help = helps[f.name]
+        if f.name == 'arch': help += f'; one of {", ".join(more.pop("choices"))}'    # the recipe checks it
+        add_flag(group, f.name, kind, argparse.SUPPRESS, help, **more)
 
 # %% ../../nbs/api/41_cli_train.ipynb #ed92209a
 def out_folders(
@@ -79,6 +86,7 @@ def read_start(
     wanted = dict(data=str, source=str, recipe=dict, seeds=list, own_bs=bool, skip_unreadable=bool,
                   split_seed=int)
     whole = isinstance(start, dict) and all(type(start.get(k)) is v for k,v in wanted.items())
+    whole = whole and start.get('tracker') in (None, *trackers)
     if not whole or any(type(o) is not int for o in start['seeds']) or type(start['recipe'].get('epochs')) is not int:
         raise ValueError(f'{file} is damaged: begin another run')
     return start
@@ -135,13 +143,15 @@ def train_one(
     split,          # A `Split`
     seed:int,       # Of weights, order and augmentation
     folder:Path,    # Where everything goes; goes on if a checkpoint lies there
-    about:dict      # What `overview` said of the pictures
+    about:dict,     # What `overview` said of the pictures
+    tracker:str=None # One of `trackers`; None: none
 ) -> dict:          # The run, as `run.json` holds it
     "Train once and write everything down"
     from sota_vision.scores import answers, save_answers, scores
     from sota_vision.sharing.bundle import save_bundle
     from sota_vision.train import fit
-    result = fit(recipe, split, seed, checkpoint=folder/'checkpoint.pt')
+    with tracking(tracker, folder, asdict(recipe) | dict(seed=seed)) as cbs:
+        result = fit(recipe, split, seed, cbs=cbs, checkpoint=folder/'checkpoint.pt')
     files,probs,target = answers(result.learn)
     classes = list(result.learn.dls.vocab)
     result.run |= scores(probs, target, classes) | dict(data=about)
@@ -163,8 +173,17 @@ def reached(
     here = next((o for o in folders if o not in done), folder)
     state = read_checkpoint(here/'checkpoint.pt')
     runs = f'{len(done)} of {len(folders)} runs and ' if len(folders) > 1 else ''
-    return (f'after {runs}{state["epochs"] if state else 0} of {epochs} epochs: '
+    # of a pretrained net the first of two fits has one epoch
+    n = state['epochs']+state['fits']-1 if state else 0
+    return (f'after {runs}{n} of {epochs} epochs: '
             f'go on with sota_train --resume {folder}')
+
+def net_line(
+    recipe  # A `Recipe`
+) -> str:   # One line
+    "What will be trained, in words"
+    begun = ', pretrained: an epoch with its body frozen, then' if recipe.pretrained else ','
+    return f'{recipe.arch}, {recipe.size} px{begun} {recipe.epochs} epochs of batches of {recipe.bs}'
 
 def train_all(
     start:dict,     # What is to be done, as `start.json` says
@@ -184,12 +203,12 @@ def train_all(
         recipe = replace(recipe, bs=max(2, 2**(n.bit_length()-2)))
     about,done = overview(split) | dict(source=start['source']), []
     print(f'{"from":<12}{about["source"]}', overview_text(about),
-          f'{"net":<12}{recipe.arch}, {recipe.size} px, {recipe.epochs} epochs of batches of {recipe.bs}',
+          f'{"net":<12}{net_line(recipe)}',
           f'{"results":<12}{folder}', sep='\n', flush=True)
     for seed,one in zip(start['seeds'], folders):
         one.mkdir(exist_ok=True)
         again = (one/'run.json').exists()
-        done.append(read_run(one) if again else train_one(recipe, split, seed, one, about))
+        done.append(read_run(one) if again else train_one(recipe, split, seed, one, about, start.get('tracker')))
         said = accuracy_line(done[-1:])
         print(f'seed {seed}: {said}, {done[-1]["seconds"]:.0f} s: {one/"run.json"}', flush=True)
     if len(done) > 1: print(f'{len(done)} runs: {accuracy_line(done)}')
@@ -206,9 +225,10 @@ def sota_train(
     resume:Path=None,       # Folder of a run that was interrupted: go on after its last epoch, with its own settings
     skip_unreadable:bool=False, # Go on without pictures that cannot be read?
     split_seed:int=0,       # Which fifth of each class validates, if the folder does not say
+    tracker:Annotated[str, dict(choices=trackers)]=None,    # Follow the run in TensorBoard or Weights & Biases
     **changes
 ):
-    "Train an image classifier from scratch and write down everything about the run"
+    "Train an image classifier, from scratch or with --pretrained, and write down everything about the run"
     if (n := os.environ.get('WORLD_SIZE', '1')) != '1':
         raise ValueError(f'torchrun started {n} processes, and sota_train trains in one: start it without torchrun')
     if resume is None:
@@ -218,17 +238,19 @@ def sota_train(
         check_new(out)
         path,source,made = plan(data, profile, recipe, changes)
         start = dict(data=os.path.abspath(path), source=source, recipe=asdict(made), own_bs='bs' in changes,
-                     seeds=[*range(seed, seed+runs)], skip_unreadable=skip_unreadable, split_seed=split_seed)
+                     seeds=[*range(seed, seed+runs)], skip_unreadable=skip_unreadable, split_seed=split_seed,
+                     tracker=tracker)
     else:
-        if out or data is not None or changes:
+        if out or data is not None or changes or tracker:
             raise ValueError('--resume takes its settings from the folder: leave the other flags out')
         start = read_start(resume)
+    if start.get('tracker'): tracker_module(start['tracker'])    # said before anything is done
     with run_folder(resume or out, again=resume is not None) as folder:
         if resume is None: write_whole(folder/'start.json', json.dumps(start, indent=2)+'\n')
         folders = out_folders(folder, start['seeds'])
         try: train_all(start, folder, folders)
         except KeyboardInterrupt as e:
-            said = reached(folder, folders, start['recipe']['epochs'])
+            said = reached(folder, folders, start['recipe']['epochs']+start['recipe'].get('pretrained', False))
             raise KeyboardInterrupt(f'{str(e) or "interrupted"} {said}') from None
         except Exception:
             if resume is None and not [*folder.rglob('checkpoint.pt'), *folder.rglob('run.json')]:

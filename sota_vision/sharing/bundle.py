@@ -9,7 +9,7 @@ __all__ = ['weights_name', 'facts_name', 'card_name', 'bundle_format', 'bundle_v
            'check_weights', 'bundle_net', 'bundle_folder', 'load_bundle']
 
 # %% ../../nbs/api/25_sharing_bundle.ipynb #1f9728af
-import hashlib, json, math, os, stat, tempfile
+import hashlib, json, math, os, re, stat, tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from ..baseline import archs, make_net
 from ..data.augment import Augment
 from ..data.images import read_image
 from .card import model_card
+from ..pretrained import check_net, vision_net
 from ..train import Result, acts
 
 # %% ../../nbs/api/25_sharing_bundle.ipynb #699042ba
@@ -50,10 +51,11 @@ def facts_of(
     r = run['recipe']
     return dict(
         format=bundle_format, version=bundle_version, labels=[str(o) for o in result.learn.dls.vocab],
-        architecture={k: r[k] for k in ('arch', 'act', 'sa')}, size=r['size'],
+        architecture={k: r[k] for k in ('arch', 'act', 'sa', 'pretrained')}, size=r['size'],
         statistics=normalization(result.learn.dls),
         preprocessing={k: r[k] for k in ('presize', 'loader', 'min_scale')}, recipe=r,
         metrics={k: run[k] for k in ('accuracy', 'loss', 'tta_accuracy') if k in run},
+        **{k: run[k] for k in ('pretrained',) if k in run},
         **{k: run[k] for k in ('dataset', 'seed', 'seconds', 'device', 'versions', 'commit', 'date')})
 
 # %% ../../nbs/api/25_sharing_bundle.ipynb #38c6146f
@@ -138,8 +140,9 @@ def are_labels(
 def is_arch(
     v   # Any value
 ) -> bool:
-    "Does `v` describe a net that `make_net` can make?"
-    return (isinstance(v, dict) and isinstance(v.get('arch'), str) and v['arch'] in archs
+    "Does `v` describe a net that `make_net` can make, or name one that may have begun with trained weights?"
+    return (isinstance(v, dict) and isinstance(v.get('arch'), str) and type(v.get('pretrained', False)) is bool
+            and (v['arch'] in archs or v.get('pretrained', False) and re.fullmatch(r'[\w.]{1,100}', v['arch']))
             and isinstance(v.get('act'), str) and v['act'] in acts and type(v.get('sa')) is bool)
 
 def is_preprocessing(
@@ -231,6 +234,7 @@ def bundle_net(
 ) -> nn.Module:     # Its weights random
     "The net that `facts` describe"
     arch = facts['architecture']
+    if arch.get('pretrained'): return vision_net(arch['arch'], len(facts['labels']), facts['size'])
     return make_net(arch['arch'], len(facts['labels']), act_cls=acts[arch['act']], sa=arch['sa'])
 
 def bundle_folder(
@@ -254,6 +258,7 @@ def load_bundle(
     folder = bundle_folder(path)
     facts,file = read_facts(folder/facts_name), folder/weights_name
     data = read_regular(file, 64_000_000_000)
+    if facts['architecture'].get('pretrained'): check_net(facts['architecture']['arch'], facts['size'])
     if facts['checksums'].get(weights_name) != hashlib.sha256(data).hexdigest():
         raise ValueError(f'{file} is not the one that {facts_name} tells of, or was damaged: '
                          'take a fresh copy of the bundle')

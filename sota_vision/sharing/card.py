@@ -36,6 +36,7 @@ def model_card(
     views = f', {percent(m["tta_accuracy"], d["valid"])} with views averaged' if 'tta_accuracy' in m else ''
     def three(k): return ', '.join(f'{o:.3g}' for o in stats[k])
     means = f'channel means {three("mean")} and deviations {three("std")}' if stats else 'no normalization'
+    begun = f'\nIt began with the weights {plain(facts["pretrained"])}.' if 'pretrained' in facts else ''
     return f'''---
 {yaml.safe_dump(head, sort_keys=False)}---
 
@@ -51,7 +52,7 @@ of counting pictures; another seed adds to it). Validation loss {m['loss']:.3f}.
 ## What it learned from
 
 {d['train']:,} pictures of {plain(d['name'])}, {r['epochs']} epoch{'s'*(r['epochs'] > 1)}, seed {facts['seed']},
-{facts['seconds']:,.0f} s on {plain(facts['device'])}.
+{facts['seconds']:,.0f} s on {plain(facts['device'])}.{begun}
 Its pictures are {facts['size']} px wide: the shorter side is resized to {r['presize']} px, its center crop is taken;
 {means}.
 
