@@ -1,6 +1,7 @@
 "A bundle as ONNX and as a program of `torch.export` gives the numbers of the bundle, for any number of pictures"
 import json
 import pytest, torch
+from sota_vision.cli.export import sota_export
 from sota_vision.data.folders import scan
 from sota_vision.data.sources import data_path
 from sota_vision.recipes import recipe
@@ -11,9 +12,13 @@ from sota_vision.train import fit
 missing = "no ONNX here: pip install 'sota_vision[onnx]'"
 
 @pytest.fixture(scope='module')
-def bundle(tmp_path_factory):
+def saved(tmp_path_factory):
     made = fit(recipe('baseline', 'quick', epochs=1), scan(data_path(prof='quick')), bar=False)
-    return load_bundle(save_bundle(made, tmp_path_factory.mktemp('saved')/'bundle'), 'cpu')
+    return save_bundle(made, tmp_path_factory.mktemp('saved')/'bundle')
+
+@pytest.fixture
+def bundle(saved):
+    return load_bundle(saved, 'cpu')
 
 @pytest.fixture
 def pixels(): return torch.rand(7, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -44,3 +49,41 @@ def test_names(bundle, tmp_path, write, name):
     if write is export_onnx: pytest.importorskip('onnxscript', reason=missing)
     with pytest.raises(ValueError, match='must end in|no folder'): write(bundle, tmp_path/name)
     assert not list(tmp_path.iterdir())
+
+@pytest.mark.parametrize('write, name', [(export_onnx, 'net.onnx'), (export_program, 'net.pt2')])
+def test_what_says_something_else_is_not_written(bundle, tmp_path, monkeypatch, write, name):
+    "As an exporter with a fault would"
+    if write is export_onnx: pytest.importorskip('onnxscript', reason=missing)
+    monkeypatch.setattr('torch.export.export', lambda net, *args, real=torch.export.export, **kwargs:
+                        real(Shifted(net), *args, **kwargs))
+    with pytest.raises(ValueError, match='differs from the bundle'): write(bundle, tmp_path/name)
+    assert not list(tmp_path.iterdir())
+
+class Shifted(torch.nn.Module):
+    "A net that is off by a little"
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+    def forward(self, pixels): return self.net(pixels)+.001
+
+# The command
+
+@pytest.mark.parametrize('to, name', [('onnx', 'net.onnx'), ('torch', 'net.pt2')])
+def test_command(saved, tmp_path, capsys, monkeypatch, to, name):
+    if to == 'onnx': pytest.importorskip('onnxscript', reason=missing)
+    monkeypatch.chdir(tmp_path)
+    sota_export([str(saved), '--to', to])
+    assert capsys.readouterr().out.startswith(f'{name}: (pictures, 3, 32, 32)') and (tmp_path/name).is_file()
+
+@pytest.mark.parametrize('args, words', [
+    ('BUNDLE', '--to'), ('BUNDLE --to tflite', 'tflite'), ('BUNDLE --to torch --out net.onnx', 'must end in .pt2'),
+    ('BUNDLE --to onnx --out none/net.onnx', 'no folder'), ('BUNDLE --to torch --out mine.pt2', 'is there already'),
+    ('nowhere --to torch', 'no bundle at'), ('weights.pth --to torch', 'is a program'),
+    ('hf://a/b/c --to torch', 'owner/name')])
+def test_one_sentence(saved, tmp_path, capsys, monkeypatch, args, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/'mine.pt2').write_text('mine')
+    with pytest.raises(SystemExit) as e: sota_export(args.replace('BUNDLE', str(saved)).split())
+    err = capsys.readouterr().err
+    assert e.value.code == 2 and err.count('\n') == 1 and err.startswith('sota_export: ') and words in err
+    assert [o.name for o in tmp_path.iterdir()] == ['mine.pt2'] and (tmp_path/'mine.pt2').read_text() == 'mine'

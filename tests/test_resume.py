@@ -1,5 +1,7 @@
 "A run that was killed goes on bit for bit; a command that was interrupted says how far it came"
-import json, os, signal
+import json, os, signal, sys, time
+from multiprocessing import get_context
+from random import Random
 import pytest, torch
 from fastai.vision.all import Callback
 from sota_vision.cli.train import sota_train
@@ -62,6 +64,40 @@ def test_a_signal_and_on(sig, code, tmp_path, capsys, monkeypatch):
     one,two = [json.loads((tmp_path/f'runs/{i}/run.json').read_text(encoding='utf-8')) for i in (1, 2)]
     assert one['epochs'] == two['epochs'] and one['confusion'] == two['confusion']
     assert not list(tmp_path.rglob('checkpoint.pt'))
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='Windows has no signal that kills at once')
+def test_killed_at_twenty_random_moments(tmp_path):
+    "With kill -9: every run completes, and not a bit differs from a run that was left alone"
+    context = get_context('forkserver')     # its processes need not import torch again
+    context.set_forkserver_preload(['sota_vision.train', 'sota_vision.scores', 'sota_vision.sharing.bundle'])
+    def begin(folder):
+        there = (folder/'start.json').exists()
+        words = ['--resume', str(folder)] if there else ['--profile', 'quick', '--epochs', '4', '--out', str(folder)]
+        process = context.Process(target=sota_train, args=(words,))
+        process.start()
+        return process
+    def end(folder):
+        process = begin(folder)
+        process.join()
+        assert process.exitcode == 0
+        run = json.loads((folder/'run.json').read_text(encoding='utf-8'))
+        return run['epochs'], run['confusion'], (folder/'bundle/weights.safetensors').read_bytes()
+
+    end(tmp_path/'first')       # fills the cache
+    t0 = time.perf_counter()
+    whole = end(tmp_path/'whole')
+    seconds,rng,kills,n = time.perf_counter()-t0, Random(0), 0, 0
+    while kills < 20:
+        folder = tmp_path/str(n)
+        process = begin(folder)
+        process.join(rng.uniform(0, seconds))
+        process.kill()
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
+        if (folder/'run.json').exists():
+            assert end(folder) == whole, f'run {n}, after {kills} kills in all'
+            n += 1
+    assert end(tmp_path/str(n)) == whole
 
 def test_a_changed_folder_is_not_gone_on_with(base, tmp_path):
     fit(recipes['plain'], base, bar=False, checkpoint=tmp_path/'it.pt')

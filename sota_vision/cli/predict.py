@@ -91,7 +91,7 @@ def noting(
 
 @command
 def sota_predict(
-    bundle:Path,        # A bundle, or the folder of a run of sota_train
+    bundle:str,         # A bundle, the folder of a run of sota_train, or hf://owner/name on the Hugging Face Hub
     pictures:Annotated[str, dict(nargs='+')],   # Files, or folders of pictures
     tta:int=0,          # Random views beside the plain one, averaged; 0: none
     bs:int=64,          # Pictures per batch
@@ -103,9 +103,9 @@ def sota_predict(
     if bs < 1: raise ValueError(f'bs={bs}: it must be 1 or more')
     if tta < 0: raise ValueError(f'tta={tta}: it must be 0 or more')
     from tqdm import tqdm
-    from sota_vision.sharing.bundle import load_bundle
+    from sota_vision.sharing.hub import open_bundle
     from sota_vision.sharing.predict import predict_each
-    files,loaded,wrong = picture_files(pictures), load_bundle(bundle), []
+    files,loaded,wrong = picture_files(pictures), open_bundle(bundle), []
     bar = tqdm(predict_each(loaded, files, tta, bs), total=len(files), unit=' pictures', file=sys.stderr, leave=False,
                disable=None if len(files) > 1 else True)     # None: unless it would land in a file
     write = write_json if json else write_csv if csv else write_text

@@ -7,7 +7,6 @@ __all__ = ['listening', 'sota_serve']
 
 # %% ../../nbs/api/47_cli_serve.ipynb #e7a6dca7
 import socket
-from pathlib import Path
 from .core import command
 
 # %% ../../nbs/api/47_cli_serve.ipynb #e45b188c
@@ -25,7 +24,7 @@ def listening(
 
 @command
 def sota_serve(
-    bundle:Path,            # A bundle, or the folder of a run of sota_train
+    bundle:str,             # A bundle, the folder of a run of sota_train, or hf://owner/name on the Hugging Face Hub
     host:str='127.0.0.1',   # Who may ask: 127.0.0.1 this machine alone, 0.0.0.0 everybody who can reach it
     port:int=8000,          # 0: any that is free
     max_bytes:int=20_000_000,   # Bytes that one request may send
@@ -39,9 +38,9 @@ def sota_serve(
     except ModuleNotFoundError as e:
         raise ValueError(f"{e.name} is not here: pip install 'sota_vision[serve]'") from None
     with listening(host, port) as s:
-        from sota_vision.sharing.bundle import load_bundle
+        from sota_vision.sharing.hub import open_bundle
         from sota_vision.sharing.serve import make_app
-        app = make_app(load_bundle(bundle), max_bytes, max_pixels)
+        app = make_app(open_bundle(bundle), max_bytes, max_pixels)
         server = uvicorn.Server(uvicorn.Config(app, log_level='warning'))
         print(f'http://{f"[{host}]" if ":" in host else host}:{s.getsockname()[1]}', flush=True)
         server.run(sockets=[s])
