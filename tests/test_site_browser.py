@@ -51,7 +51,7 @@ class Visit:
         page.on('pageerror', lambda e: self.faults.append(str(e)))
         page.on('requestfailed', lambda r: self.faults.append(f'failed: {r.url}'))
         page.on('request', lambda r: self.asked(r.url, host))
-        page.on('requestfinished', self.finished.append)
+        page.on('requestfinished', lambda r: self.finished.append(r))
 
     def asked(self, url, host):
         if not url.startswith((host, 'data:', 'blob:')): self.faults.append(f'asked {url}')

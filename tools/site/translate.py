@@ -69,9 +69,10 @@ def proper(
     soup = BeautifulSoup(markup, 'html.parser')
     for style in soup('style'):
         if 'progress' in style.text: style.decompose()
+    plain = not any('color' in o.text for o in soup('style'))
     for table in soup('table'):
         del table['border']
-        if 'fastprogress' in table.get('class', ()): table['class'] = 'dataframe'   # which the theme has colours for
+        if plain: table['class'] = 'dataframe'      # which the theme has colours for, in the dark too
         first = table.find('tr')
         for th in first('th') if first else []:     # a heading without words says nothing to a screen reader
             if not th.text.strip(): th.name = 'td'
