@@ -45,9 +45,11 @@ site site-test: export OMP_NUM_THREADS := 1
 site: .venv/site     ## make the web site and its EPUB from the notebooks as they are, in _docs
 	$(BIN)/python -W ignore -m tools.site
 
-site-test: site       ## look at every page of the site in Chromium; npm brings the checker of accessibility
-	npm install --silent --no-save --prefix build/axe axe-core@4
-	SOTA_VISION_NEED_BROWSER=1 $(BIN)/python -m pytest -rs tests/test_site_browser.py
+build/axe:
+	npm install --silent --no-save --prefix $@ axe-core@4
+
+site-test: site build/axe   ## look at every page of the site in Chromium; npm brings the checker of accessibility
+	SOTA_VISION_NEED_BROWSER=1 SOTA_VISION_SITE=_docs $(BIN)/python -m pytest -rs -n 2 tests/test_site_browser.py
 
 test nbdev-test wheel-check pytest: export SOTA_VISION_PROFILE := tiny
 test nbdev-test wheel-check pytest: export SOTA_VISION_DATA :=

@@ -1,8 +1,9 @@
 "The exporter of the web site, on the synthetic sample and a small notebook"
-import json, re, shutil, subprocess
+import base64, io, json, re, shutil, subprocess
 from copy import deepcopy
 from pathlib import Path
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
@@ -15,7 +16,7 @@ from tools.site.elements import elements
 from tools.site.forms import outcome, prediction, question
 from tools.site.pages import results_page
 from tools.site.record import calls, sliced
-from tools.site.translate import link, tags, translate
+from tools.site.translate import light, link, proper, tags, translate
 from tools.site.widgets import Files, combinations, control, markup, render, script, spaced, thinned, widget
 
 def told(html):
@@ -121,6 +122,27 @@ def test_directives_become_tags_and_links_lead_somewhere():
     assert not any('#|' in c.source for c in nb.cells)
     assert tags(new_code_cell('#| echo: false\nx')) == ['remove-input']
     assert link('#here', 'a.ipynb', set()) == '#here'
+
+def as_png(pixels):
+    "What a notebook keeps of a picture"
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, 'png')
+    return base64.b64encode(buffer.getvalue()).decode()
+
+def test_only_pictures_that_png_is_bad_at_become_jpegs():
+    rows,cols = np.mgrid[:64, :64]
+    photo = np.random.default_rng(0).normal(128, 12, (64, 64, 3)).clip(0, 255).astype('uint8')
+    chart = np.where((rows == cols)[..., None], 0, 255).repeat(3, -1).astype('uint8')
+    assert light({'image/png': as_png(chart)}) == {'image/png': as_png(chart)}
+    made = light({'image/png': as_png(photo), 'text/plain': 'a photo'})
+    assert set(made) == {'image/jpeg', 'text/plain'}
+    assert Image.open(io.BytesIO(base64.b64decode(made['image/jpeg']))).size == (64, 64)
+    assert light({'text/plain': 'words'}) == {'text/plain': 'words'}
+
+def test_tables_take_the_colours_of_the_page_unless_they_have_their_own():
+    assert 'class="dataframe"' in proper('<table class="fastprogress"><tr><th>epoch</th></tr></table>')
+    coloured = proper('<style>td {background-color: #eee}</style><table><tr><td>1</td></tr></table>')
+    assert 'dataframe' not in coloured and '#eee' in coloured
 
 def test_a_definition_becomes_a_table():
     table = documented('def f(\n    a:int=1,    # A | b\n    *rest       # More\n) -> str:   # Words\n    return ""')

@@ -1,27 +1,42 @@
-"The built site (`make site`) in Chromium: every widget moves, every question answers, nothing is asked of another host"
-import os, threading
+"The web site in Chromium: every page fits, every widget moves, every question answers, and no other host is asked"
+import os, re, subprocess, sys, threading, zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
+from xml.etree import ElementTree
 import pytest
-from test_browser import browser, need  # noqa: F401
+from test_browser import browser  # noqa: F401
 
 root = Path(__file__).resolve().parents[1]
-site = Path(os.environ.get('SOTA_VISION_SITE', root/'_docs'))
+built = os.environ.get('SOTA_VISION_SITE')      # a folder: every page is looked at; None: a few, of a site built here
 axe = Path(os.environ.get('SOTA_VISION_AXE', root/'build/axe/node_modules/axe-core/axe.min.js'))
-pages = sorted(o.relative_to(site).as_posix() for o in site.rglob('*.html') if '_static' not in o.parts)
-lessons = [o for o in pages if o[:2].isdigit() or o.startswith(('bonus/', 'playground'))]
-alive = [o for o in lessons if 'class="sv-' in (site/o).read_text(encoding='utf-8')]
-built = pytest.mark.skipif(not pages, reason=f'no site in {site}: make site')
-each_page = pytest.mark.parametrize('name', pages)
-each_lesson = pytest.mark.parametrize('name', alive)
-each_width = pytest.mark.parametrize('width', [1280, 360])
+texts = {o.relative_to(root/'nbs').with_suffix('.html').as_posix(): o.read_text(encoding='utf-8')
+         for o in sorted((root/'nbs').rglob('*.ipynb')) if '.ipynb_checkpoints' not in o.parts}
+pages = [*texts, 'results.html', 'progress.html', 'search.html']
+few = ['index.html', '00_imagenette.html', '08_mixup.html', 'playground.html', 'solutions/08_mixup.html',
+       'api/10_recipe.html', 'results.html', 'progress.html']
+shown = pages if built else few
+live = [o for o in shown if 'sota_vision.teaching.' in texts.get(o, '') and not o.startswith(('api/', 'solutions/'))]
+each_page = pytest.mark.parametrize('name', shown)
+each_live_page = pytest.mark.parametrize('name', live)
+
+@pytest.fixture(scope='session')
+def site(tmp_path_factory):
+    "Folder of the site"
+    if built: return Path(built)
+    wanted = 'sphinx', 'myst_nb', 'sphinx_book_theme', 'latex2mathml', 'genanki'
+    missing = [o for o in wanted if not find_spec(o)]
+    if missing: pytest.skip(f'no {missing[0]} here: make .venv/site')
+    folder = tmp_path_factory.mktemp('site')/'site'
+    subprocess.run([sys.executable, '-W', 'ignore', '-m', 'tools.site', folder], cwd=root, check=True)
+    return folder
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *args): pass
 
 @pytest.fixture(scope='module')
-def address():
+def address(browser, site):     # noqa: F811
     "Where the site is served"
     server = ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=site))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -31,17 +46,17 @@ def address():
 class Visit:
     "A page, and what it asked for and complained about"
     def __init__(self, page, host):
-        self.page,self.faults,self.bytes = page,[],0
+        self.page,self.faults,self.finished = page,[],[]
         page.on('console', lambda m: self.faults.append(m.text) if m.type == 'error' else None)
         page.on('pageerror', lambda e: self.faults.append(str(e)))
         page.on('requestfailed', lambda r: self.faults.append(f'failed: {r.url}'))
         page.on('request', lambda r: self.asked(r.url, host))
-        page.on('requestfinished', lambda r: self.count(r))
+        page.on('requestfinished', lambda r: self.finished.append(r))
 
     def asked(self, url, host):
         if not url.startswith((host, 'data:', 'blob:')): self.faults.append(f'asked {url}')
 
-    def count(self, request): self.bytes += request.sizes()['responseBodySize']
+    def bytes(self): return sum(o.sizes()['responseBodySize'] for o in self.finished)
 
 @pytest.fixture
 def visit(browser, address):    # noqa: F811
@@ -50,19 +65,19 @@ def visit(browser, address):    # noqa: F811
     def open_page(name, width=1280, scheme='light', base=address):
         context = browser.new_context(viewport=dict(width=width, height=900), color_scheme=scheme)
         made.append((context, Visit(context.new_page(), base)))
-        made[-1][1].page.goto(f'{base}/{name}', wait_until='networkidle')
+        made[-1][1].page.goto(f'{base}/{name}', wait_until='load')
         return made[-1][1]
     yield open_page
     for context,v in made:
         context.close()
         assert not v.faults, v.faults
 
-shown = "w => [...w.querySelectorAll('.sv-screen, .sv-error')].map(e => e.innerHTML).join()"
+shows = "w => [...w.querySelectorAll('.sv-screen, .sv-error')].map(e => e.innerHTML).join()"
 
 def changed(widget, was):
     "Does the widget show something else than `was`, now or soon?"
     for _ in range(40):
-        if widget.evaluate(shown) != was: return True
+        if widget.evaluate(shows) != was: return True
         widget.page.wait_for_timeout(50)
     return False
 
@@ -81,33 +96,27 @@ def by_mouse(field):
         box = field.bounding_box()
         field.click(position=dict(x=box['width']*(.9 if share < .6 else .1), y=box['height']/2))
 
-@built
-@each_width
-@each_lesson
+@pytest.mark.parametrize('width', [1280, 360])
+@each_live_page
 def test_widgets_move(visit, name, width):
-    page = visit(name, width).page
-    for i in range(page.locator('.sv-widget').count()):
-        widget = page.locator('.sv-widget').nth(i)
+    widgets = visit(name, width).page.locator('.sv-widget').all()
+    assert widgets or 'teaching.explore import' not in texts[name], f'{name} shows no widget'
+    for i,widget in enumerate(widgets):
+        moved = set()
         for way in by_keyboard, by_mouse:
-            moved = 0
-            for k in range(widget.locator('input, select').count()):
-                was = widget.evaluate(shown)
-                way(widget.locator('input, select').nth(k))
-                moved += changed(widget, was)
-            assert moved, f'widget {i} of {name} never changed {way.__name__}'
+            for label in reversed(widget.locator('.sv-control').all()):     # the first choose what the others mean
+                was = widget.evaluate(shows)
+                way(label.locator('input, select'))
+                if changed(widget, was): moved |= {way.__name__, label.locator('span').inner_text()}
+        wanted = {'by_keyboard', 'by_mouse', *widget.locator('.sv-control span').all_inner_texts()}
+        assert moved == wanted, f'widget {i} of {name} does not follow {wanted-moved}'
+        for label in widget.locator('.sv-control').all():
+            assert label.evaluate('e => e.scrollWidth <= e.clientWidth'), f'a control of widget {i} is cut off'
         for picture in widget.locator('img, svg, canvas, [role=img]').all():
             words = picture.evaluate("e => e.closest('[aria-label]')?.ariaLabel || e.alt")
             assert words, f'a picture of widget {i} has no words'
 
-@built
-@each_page
-@each_width
-def test_page_fits(visit, name, width):
-    page = visit(name, width).page
-    assert page.evaluate('document.documentElement.scrollWidth') <= width, f'{name} is wider than {width} px'
-
-@built
-@each_lesson
+@each_live_page
 def test_questions_answer(visit, name):
     page = visit(name).page
     for form in page.locator('.sv-quiz').all():
@@ -122,8 +131,19 @@ def test_questions_answer(visit, name):
         show.click()
         assert len(form.locator('.sv-feedback').inner_text()) > 20
         assert form.locator('.sv-state').inner_text().startswith('answered')
+    for form in page.locator('.sv-prediction').all():
+        for field,value in zip(form.locator('input[type=number]').all(), '01'): field.fill(value)
+        for option in form.locator('input[type=radio]').all()[:1]: option.check()
+        form.locator('button').click()
+        assert form.locator('.sv-feedback').inner_text().startswith('Committed: ')
+    for tick in page.locator('.sv-exercise input').all(): tick.check()
+    done = [page.locator(f'.sv-{kind}').count() for kind in ('quiz', 'exercise', 'prediction')]
+    for result in page.locator('.sv-outcome').all():
+        assert re.search(r'Your prediction: .* (Hit|Missed)', result.inner_text())
+    page.goto(page.url.replace(name, 'progress.html'))
+    told = page.locator('.sv-progress tr', has=page.locator(f'a[href="{name}"]')).all_inner_texts()
+    if told: assert [int(n or 0) for n in re.findall(r'(\d+) of \1|–', told[0])] == done, told
 
-@built
 def test_a_prediction_is_kept_and_counted(visit):
     page = visit('08_mixup.html').page
     form = page.locator('.sv-prediction').first
@@ -144,7 +164,6 @@ def test_a_prediction_is_kept_and_counted(visit):
     assert 'not made any' in page.locator('.sv-calibration').inner_text()
     assert page.evaluate('localStorage.getItem("sota_vision")') is None
 
-@built
 def test_a_result_seen_first_makes_a_prediction_late(visit):
     page = visit('08_mixup.html').page
     page.locator('.sv-outcome summary').first.click()
@@ -153,40 +172,78 @@ def test_a_result_seen_first_makes_a_prediction_late(visit):
     form.locator('button').click()
     assert 'will not be counted' in form.inner_text()
 
-@built
 def test_a_lesson_read_to_its_end_counts(visit):
     page = visit('09_cross_entropy.html').page
     page.evaluate('scrollTo(0, document.body.scrollHeight)')
     page.wait_for_function('JSON.parse(localStorage.getItem("sota_vision") || "{}").read?.["09_cross_entropy"]')
 
-@built
-def test_widgets_move_from_disk(visit):
+def test_widgets_move_from_disk(visit, site):
     page = visit('03_presizing.html', base=site.resolve().as_uri()).page
     widget = page.locator('.sv-widget').first
-    was = widget.evaluate(shown)
+    was = widget.evaluate(shows)
     by_keyboard(widget.locator('input').first)
     assert changed(widget, was)
     assert widget.locator('img').evaluate('async i => { await i.decode(); return i.naturalWidth }') > 100
 
-@built
 def test_search_finds(visit):
     page = visit('search.html?q=mixup').page
     page.wait_for_selector('#search-results li a')
 
-@built
-def test_the_first_lesson_and_the_site_are_small(visit):
-    assert visit('00_imagenette.html').bytes < 1.5e6
-    assert sum(o.stat().st_size for o in site.rglob('*') if o.is_file()) < 60e6
-    assert max((o.stat().st_size for o in (site/'_static'/'frames').glob('*.webp')), default=0) < 150_000
+def test_the_first_lesson_is_small(visit):
+    first = visit('00_imagenette.html')
+    first.page.wait_for_load_state('networkidle')
+    assert first.bytes() < 1.5e6
 
-@built
+def test_the_site_is_small(site):
+    assert sum(o.stat().st_size for o in site.rglob('*') if o.is_file()) < 60e6
+    assert max(o.stat().st_size for o in (site/'_static'/'frames').iterdir()) < 150_000
+
 @each_page
-@pytest.mark.parametrize('scheme', ['light', 'dark'])
-def test_accessible(visit, name, scheme):
-    need(axe.exists(), f'no {axe}: npm install --prefix build/axe axe-core')
-    page = visit(name, scheme=scheme).page
-    page.add_script_tag(path=axe)
-    found = page.evaluate('axe.run(document, {resultTypes: ["violations"]})')['violations']
-    grave = [o for o in found if o['impact'] in ('serious', 'critical')]
-    bad = [f"{o['id']}: {[n['html'][:160] for n in o['nodes'][:3]]}" for o in grave]
-    assert not bad, bad
+def test_page_fits(visit, name):
+    page = visit(name).page
+    for width in 1280, 360:
+        for scheme in 'light', 'dark':
+            page.set_viewport_size(dict(width=width, height=900))
+            page.emulate_media(color_scheme=scheme)
+            page.wait_for_selector(f'html[data-theme={scheme}]')
+            wide = page.evaluate('document.documentElement.scrollWidth')
+            assert wide <= width, f'{name} is {wide} px wide at {width} px, {scheme}'
+
+@each_page
+def test_page_is_accessible(visit, name):
+    if not axe.exists(): (pytest.fail if built else pytest.skip)(f'no {axe}: make build/axe')
+    for width,scheme in (1280, 'light'), (360, 'dark'):
+        page = visit(name, width, scheme).page
+        page.evaluate(axe.read_text(encoding='utf-8'))
+        found = page.evaluate('axe.run(document, {resultTypes: ["violations"]})')['violations']
+        grave = [o for o in found if o['impact'] in ('serious', 'critical')]
+        bad = [f"{o['id']}: {[n['html'][:160] for n in o['nodes'][:3]]}" for o in grave]
+        assert not bad, bad
+
+# Files
+
+def test_every_page_was_made(site):
+    found = {o.relative_to(site).as_posix() for o in site.rglob('*.html') if '_static' not in o.parts}
+    assert found == set(pages)
+
+def leads_nowhere(targets, folder, names):
+    "Those of `targets`, as written in a page of `folder`, that are neither among `names` nor elsewhere on the web"
+    local = (re.split('[?#]', o)[0] for o in targets if not re.match(r'[a-z]+:|#', o))
+    return sorted({o for o in local if o and os.path.normpath(os.path.join(folder, o)) not in names})
+
+def test_links_and_pictures_are_there(site):
+    names = {o.relative_to(site).as_posix() for o in site.rglob('*')}
+    for page in pages:
+        targets = re.findall(r'<[^>]* (?:href|src)="([^"]+)"', (site/page).read_text(encoding='utf-8'))
+        assert not (lost := leads_nowhere(targets, os.path.dirname(page), names)), f'{page}: {lost}'
+
+def test_the_epub_is_whole(site):
+    with zipfile.ZipFile(site/'_static'/'sota_vision.epub') as book:
+        names = set(book.namelist())
+        assert book.infolist()[0].filename == 'mimetype' and not book.infolist()[0].compress_type
+        assert {o.removesuffix('.html')+'.xhtml' for o in texts} <= names
+        for name in names:
+            if not name.endswith(('.xhtml', '.opf', '.ncx', '.xml')): continue
+            found = [o.attrib for o in ElementTree.fromstring(book.read(name)).iter()]
+            targets = [v for o in found for k,v in o.items() if k in ('href', 'src')]
+            assert not (lost := leads_nowhere(targets, os.path.dirname(name), names)), f'{name}: {lost}'

@@ -16,8 +16,8 @@ def links(
 ) -> str:       # A line of Markdown
     "Where a notebook can be run with one click"
     file = f'{repository}/blob/main/{page}'
-    return (f'**Run it** in [Colab](https://colab.research.google.com/github/{file}) '
-            f'[Kaggle](https://kaggle.com/kernels/welcome?src=https://github.com/{file}) '
+    return (f'**Run it** in [Colab](https://colab.research.google.com/github/{file}) · '
+            f'[Kaggle](https://kaggle.com/kernels/welcome?src=https://github.com/{file}) · '
             f'[Binder](https://mybinder.org/v2/gh/{repository}/main?labpath={quote(page, safe="")})')
 
 def with_links(

@@ -1,10 +1,11 @@
 "Build the site and the EPUB"
-import os, shutil, subprocess, sys, warnings
+import os, re, shutil, subprocess, sys, warnings
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from time import time
 import nbformat
+from nbformat.v4 import new_markdown_cell
 from .deck import write_deck
 from .pages import contents, lesson_list, progress_page, results_page
 from .record import calls
@@ -13,6 +14,7 @@ from .translate import root, title_of, translate
 here = Path(__file__).parent
 nbs,work = root/'nbs', root/'build'/'site'
 playground = 'playground.ipynb'
+kept = 'What you predict on this site is kept in your browser: see [Your progress](progress.md).'
 
 def read(page): return nbformat.read(nbs/page, as_version=4)
 
@@ -44,7 +46,8 @@ def write_source(folder, pages, found, extra):
     for page in pages:
         shown = {i: e.markup for i,e in found.get(page, {}).items()}
         nb = translate(read(page), page, set(pages), shown)
-        if page == 'index.ipynb': nb.cells.append(nbformat.v4.new_markdown_cell(contents(pages, extra)))
+        if page == 'index.ipynb': nb.cells.append(new_markdown_cell(contents(pages, extra)))
+        if page == 'your_predictions.ipynb' and 'progress' in extra: nb.cells.insert(1, new_markdown_cell(kept))
         (folder/page).parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(nb, folder/page)
     for name,text in extra.items(): (folder/f'{name}.md').write_text(text, encoding='utf-8')
@@ -54,6 +57,14 @@ def sphinx(builder, source, out):
     trees = work/f'{builder}.trees'
     command = [sys.executable, '-m', 'sphinx', '-q', '-b', builder, '-c', here, '-d', trees, source, out]
     return subprocess.Popen(command, env=os.environ | dict(SITE_STATIC=str(work/'static')))
+
+def lighten(out):
+    "Take away the scripts that only the search page has a use for, and the icons that the page has as a font as well"
+    for page in out.rglob('*.html'):
+        names = 'fontawesome' if page.name == 'search.html' else 'fontawesome|searchtools|language_data|searchindex'
+        script = rf'\s*<script[^>]* src="[^"]*?(?:{names})\.js[^"]*"></script>'
+        page.write_text(re.sub(script, '', page.read_text(encoding='utf-8')), encoding='utf-8')
+    for file in (out/'_static'/'scripts').glob('fontawesome.js*'): file.unlink()
 
 def build(out):
     "Everything below `out`"
@@ -75,6 +86,7 @@ def build(out):
     runs = [sphinx(o, work/o, work/f'{o}.out') for o in ('html', 'epub')]
     if any([o.wait() for o in runs]): sys.exit('Sphinx failed: see above')
     shutil.move(work/'html.out', out)
+    lighten(out)
     shutil.copy(work/'epub.out'/'sota_vision.epub', out/'_static'/'sota_vision.epub')
     (out/'.nojekyll').touch()
     said(f'pages and EPUB; {sum(o.stat().st_size for o in out.rglob("*") if o.is_file())/1e6:.0f} MB in {out}')

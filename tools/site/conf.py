@@ -13,7 +13,7 @@ nb_execution_mode = 'off'
 nb_merge_streams = True
 nb_number_source_lines = False
 nb_mime_priority_overrides = [(builder, mime, i) for builder in ('html', 'epub')
-                              for i,mime in enumerate(('image/png', 'text/html'))]
+                              for i,mime in enumerate(('image/png', 'image/jpeg', 'text/html'))]
 myst_enable_extensions = ['dollarmath']
 myst_heading_anchors = 3
 suppress_warnings = ['myst.header', 'misc.highlighting_failure', 'epub.unknown_project_files',
@@ -28,6 +28,7 @@ html_js_files = [('site.js', dict(defer='defer'))]
 html_favicon = 'static/icon.svg'
 html_copy_source = False
 html_show_sourcelink = False
+html_use_index = False
 html_math_renderer = 'mathml'
 html_context = dict(default_mode='auto')
 html_theme_options = dict(
@@ -37,10 +38,16 @@ html_theme_options = dict(
 
 version = release = '0.2'
 epub_title = 'sota_vision'
+epub_identifier = 'https://github.com/sota-vision/sota_vision'
+epub_scheme = 'URL'
+epub_uid = 'sota_vision'
+epub_description = 'Notebooks that teach how a state-of-the-art image classifier is trained from scratch with fastai'
+epub_contributor = author
 epub_theme = 'epub'
 epub_show_urls = 'no'
 epub_static_path = []
 epub_exclude_files = ['.nojekyll']
+epub_tocscope = 'includehidden'
 
 def mathml(self, node, display):
     "A formula as MathML, which browsers and readers of EPUB show without a script"
@@ -50,4 +57,11 @@ def mathml(self, node, display):
 def inline_math(self, node): mathml(self, node, 'inline')
 def block_math(self, node): mathml(self, node, 'block')
 
-def setup(app): app.add_html_math_renderer('mathml', (inline_math, None), (block_math, None))
+def sheets(app, page, template, context, doctree):
+    "myst-nb copies its style sheet when the EPUB is packed already: the book goes without"
+    if app.builder.name == 'epub':
+        context['css_files'] = [o for o in context['css_files'] if 'mystnb' not in str(o.filename)]
+
+def setup(app):
+    app.add_html_math_renderer('mathml', (inline_math, None), (block_math, None))
+    app.connect('html-page-context', sheets)

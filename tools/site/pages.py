@@ -77,8 +77,8 @@ def progress_page(
     "The page of the reader's progress, which the script fills"
     return f'''# Your progress
 
-Lessons read, exercises passed, questions answered, and how your predictions did. All of it is kept in this browser and
-sent nowhere; another browser or device knows nothing of it.
+Lessons read, questions answered, exercises passed, results predicted, and how your predictions did. All of it is kept
+in this browser and sent nowhere; another browser or device knows nothing of it.
 
 {element('progress', dict(lessons=lessons), '<p>This page needs JavaScript.</p>')}
 

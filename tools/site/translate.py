@@ -1,8 +1,9 @@
 "From a notebook for nbdev to one for Sphinx: directives become tags, links lead somewhere, pictures get words"
-import ast, html, json, posixpath, re
+import ast, base64, html, io, json, posixpath, re
 from pathlib import Path
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_markdown_cell, new_output
+from PIL import Image
 from .docs import documented
 
 root = Path(__file__).resolve().parents[2]
@@ -68,16 +69,33 @@ def proper(
     soup = BeautifulSoup(markup, 'html.parser')
     for style in soup('style'):
         if 'progress' in style.text: style.decompose()
+    plain = not any('color' in o.text for o in soup('style'))
     for table in soup('table'):
         del table['border']
+        if plain: table['class'] = 'dataframe'      # which the theme has colours for, in the dark too
         first = table.find('tr')
         for th in first('th') if first else []:     # a heading without words says nothing to a screen reader
             if not th.text.strip(): th.name = 'td'
     return soup.decode(formatter='minimal').strip()
 
+def light(
+    data:dict   # Of an output, by type
+) -> dict:      # The same, or with a JPEG in place of a PNG
+    "Photos and drawings as JPEG where that takes little more than half the bytes; plain charts stay as they are"
+    png = base64.b64decode(data.get('image/png', ''))
+    if not png: return data
+    buffer = io.BytesIO()
+    paper = Image.open(io.BytesIO(png)).convert('RGBA')
+    Image.alpha_composite(Image.new('RGBA', paper.size, 'white'), paper).convert('RGB').save(
+        buffer, 'jpeg', quality=90, subsampling=0, optimize=True)
+    if len(buffer.getvalue()) > .6*len(png): return data
+    others = {k: v for k,v in data.items() if k != 'image/png'}
+    return others | {'image/jpeg': base64.b64encode(buffer.getvalue()).decode()}
+
 def tidy_output(out):
     "An output without what a page has no use for; None: nothing is left"
     if 'data' not in out: return out
+    out.data = light(out.data)
     if 'text/html' in out.data:
         out.data['text/html'] = proper(''.join(out.data['text/html']))
         if not re.sub(r'<!--.*?-->', '', out.data['text/html'], flags=re.S).strip(): return None

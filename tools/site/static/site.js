@@ -52,13 +52,14 @@ function ticks(low, high, want = 5) {
 
 // marks: {line: [[x, y], …]}, {bar: [x, width, height]}, {dot: [x, y]}, {x: …} or {y: …} for a line across; color, dash, label
 function chart({ title, xlabel = '', ylabel = '', x, y, names, marks, width = 320, height = 250 }) {
-  const left = 46, right = 8, top = 26, bottom = names || xlabel ? 42 : 16
+  const ys = ticks(...y).map(t => [t, minus(String(Number(t.toPrecision(3))))])
+  const left = 25 + 6 * Math.max(...ys.map(([, s]) => s.length)), right = 8, top = 26, bottom = names || xlabel ? 42 : 16
   const px = v => left + (v - x[0]) / (x[1] - x[0]) * (width - left - right)
   const py = v => height - bottom - (Math.min(y[1], Math.max(y[0], v)) - y[0]) / (y[1] - y[0]) * (height - top - bottom)
   const out = [], text = (tx, ty, s, more = '') => out.push(`<text x="${tx.toFixed(1)}" y="${ty.toFixed(1)}" ${more}>${escaped(s)}</text>`)
-  for (const t of ticks(...y)) {
+  for (const [t, s] of ys) {
     out.push(`<path class="sv-grid" d="M${left} ${py(t)}H${width - right}"/>`)
-    text(left - 4, py(t) + 3.5, minus(String(Number(t.toPrecision(3)))), 'text-anchor="end"')
+    text(left - 4, py(t) + 3.5, s, 'text-anchor="end"')
   }
   const xs = names ? names.map((s, i) => [i, s]) : ticks(...x, 6).map(t => [t, minus(String(Number(t.toPrecision(3))))])
   for (const [at, s] of xs) text(px(at), height - bottom + 13, s, 'text-anchor="middle"')
@@ -187,6 +188,22 @@ function fetchFrames(id) {
   })
 }
 
+// On a narrow screen a wide picture is too small to read: shown at its own size it scrolls
+
+function magnifiable(img) {
+  const frame = make('div', { class: 'sv-small' }), button = make('button', { type: 'button', class: 'sv-magnify', onclick: toggle }, 'Magnify')
+  function toggle() {
+    const large = frame.className === 'sv-small'
+    frame.className = large ? 'sv-large' : 'sv-small'
+    button.textContent = large ? 'Fit the screen' : 'Magnify'
+    if (large) frame.tabIndex = 0           // what scrolls sideways must be reachable by keyboard
+    else frame.removeAttribute('tabindex')
+  }
+  img.replaceWith(frame, button)
+  frame.append(img)
+  img.addEventListener('click', () => { if (button.offsetParent) toggle() })
+}
+
 function control(c, id, change) {
   const name = `${id}-${c.name}`
   if (c.kind === 'pick') {
@@ -240,6 +257,7 @@ function widget(box, told) {
     const first = make('img', { src: `${statics}frames/${told.first.image}`, alt: told.first.words, width: told.first.width, height: told.first.height })
     frozen?.remove()
     screen.append(first)
+    magnifiable(first)
   }
 }
 
@@ -408,7 +426,7 @@ function progress(box, told) {
       return make('tr', {}, make('td', {}, make('a', { href: `${l.page}.html` }, l.title)), make('td', {}, tick),
         make('td', {}, right(l.questions)), make('td', {}, count(l.exercises, now.exercise)), make('td', {}, count(l.predictions, now.prediction)))
     })
-    const head = make('thead', {}, make('tr', {}, ...['lesson', 'read', 'questions answered', 'exercises passed', 'predictions'].map(s => make('th', { scope: 'col' }, s))))
+    const head = make('thead', {}, make('tr', {}, ...['lesson', 'read', 'answered', 'passed', 'predicted'].map(s => make('th', { scope: 'col' }, s))))
     const records = Object.values(now.prediction)
     const list = records.map(r => make('li', {}, `${r.question} You: ${inWords(r)}.${r.result === undefined ? '' : ` Result: ${typeof r.result === 'number' ? round(r.result) + unit(r) : r.result}. ${within(r) ? 'Hit.' : 'Missed.'}`}${late(r)}`))
     box.replaceChildren(make('div', { class: 'sv-table', tabindex: 0, role: 'region', 'aria-label': 'progress in each lesson' }, make('table', {}, head, make('tbody', {}, ...rows))),
@@ -433,6 +451,7 @@ function watchEnd() {
 
 for (const [name, bring] of Object.entries({ widget, quiz, prediction, outcome, exercise, progress }))
   document.querySelectorAll(`.sv-${name}[data-sv]`).forEach(box => bring(box, JSON.parse(box.dataset.sv)))
+document.querySelectorAll('.bd-article .cell_output > img, .bd-article p > img').forEach(magnifiable)
 // The theme's own labels say less than the words that are there
 document.querySelectorAll('summary[aria-label], .search-button-field[aria-label]').forEach(e => e.removeAttribute('aria-label'))
 document.querySelectorAll('.bd-article .pst-scrollable-table-container, .bd-article div.highlight pre, .bd-article .output, .cell_output, math').forEach(e => {
