@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['opts', 'acts', 'splits_for', 'training_labels', 'loaders_for', 'CompiledForward', 'CompileNet', 'StopIfDiverged',
            'SplitPerStage', 'class_weights', 'learner', 'commit', 'provenance', 'Result', 'cudnn_for', 'outcome_of',
-           'fit']
+           'check_batch', 'fit']
 
 # %% ../nbs/api/12_train.ipynb #f5e46454
 import json, math, platform, subprocess, time
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from .data.images import read_image
 from .data.loaders import cached_loaders
 from .data.sources import data_path
 from .data.splits import Split, class_name
+from .distributed import Distributed, processes, rank
 from .files import write_whole
 from .imagenette import data_block
 from .label_noise import flip_labels, noisy_labels, relabel
@@ -224,6 +225,18 @@ def outcome_of(
                 images_s=round(len(epochs)*len(dl)*dl.bs/learn.data_wait.seconds),
                 data_wait=round(learn.data_wait.share, 4), bf16=hasattr(learn, 'autocast'))
 
+def check_batch(
+    recipe:Recipe,  # What to train
+    split:Split     # Its pictures
+):
+    "A `ValueError` unless a batch can be filled, and shared by all processes of a job"
+    n = processes()
+    if recipe.bs > len(split.train):
+        raise ValueError(f'bs={recipe.bs} is more than the {len(split.train)} training pictures in {split.root}: '
+                         'take a smaller batch')
+    if recipe.bs%n or recipe.bs < 2*n:
+        raise ValueError(f'bs={recipe.bs} for {n} processes: take a multiple of {n} that leaves each two pictures')
+
 def fit(
     recipe:Recipe,      # What to train
     split:Split=None,   # Pictures: a `Split`, or a folder with `train/` and `val/`; None: `data_path()`
@@ -235,29 +248,31 @@ def fit(
 ) -> Result:            # The trained `Learner` and the run
     "Train `recipe` from scratch on the pictures of `split`"
     if not isinstance(split, Split): split = scan(data_path(split, presize=recipe.presize))
-    if recipe.bs > len(split.train):
-        raise ValueError(f'bs={recipe.bs} is more than the {len(split.train)} training pictures in {split.root}: '
-                         'take a smaller batch')
+    check_batch(recipe, split)
+    bar = bar and not rank()
     set_seed(seed)
     t0 = time.perf_counter()
-    made = loaders_for(recipe, split, bar, caches)
+    n = processes()
+    made = loaders_for(replace(recipe, bs=recipe.bs//n), split, bar, caches)
     learn = learner(recipe, made[0])
     ready = time.perf_counter()-t0
     where = provenance(split, learn.dls.device)
     where['dataset'] |= dict(train=len(learn.dls.train_ds), valid=len(learn.dls.valid_ds))
     quiet = (nullcontext(), nullcontext()) if bar else (learn.no_bar(), learn.no_logging())
     redraw = [SplitPerStage(recipe.stages, made)] if len(made) > 1 else []
+    together = [Distributed()] if n > 1 else []
+    if n > 1: where['device'] = f'{n} processes, each with {where["device"]}'
     keep = []
     if checkpoint:
         about = json.dumps([asdict(recipe), seed, *(cache_name(o, recipe.presize) for o in (split.train, split.valid))])
         keep = [Checkpoint(checkpoint, [dl for dls in made for dl in dls.loaders], about)]
     t0 = time.perf_counter()
-    with quiet[0], quiet[1], cudnn_for(recipe), learn.added_cbs([*redraw, *cbs, *keep]):
+    with quiet[0], quiet[1], cudnn_for(recipe), learn.added_cbs([*redraw, *together, *cbs, *keep]):
         getattr(learn, 'fit_'+recipe.schedule)(recipe.epochs, recipe.lr)
     seconds = keep[0].seconds if keep else time.perf_counter()-t0
     if recipe.stages: set_size(learn.dls, epoch_sizes(recipe.stages)[len(learn.recorder.values)-1])
     run = dict(recipe=asdict(recipe), seed=seed, ready_seconds=round(ready, 1)) | outcome_of(learn, seconds)
-    if recipe.tta:
+    if recipe.tta and not rank():
         t0 = time.perf_counter()
         run['tta_accuracy'] = accuracy(*tta(learn, recipe.tta)).item()
         run['tta_seconds'] = round(time.perf_counter()-t0, 1)

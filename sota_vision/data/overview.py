@@ -8,9 +8,8 @@ __all__ = ['same_content', 'size_and_mode', 'overview', 'some_of', 'overview_tex
 # %% ../../nbs/api/05_data_overview.ipynb #ca2fce9d
 import hashlib, os
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from .images import open_picture
+from .images import map_files, open_picture
 from .splits import Split
 from ..files import printable
 
@@ -41,7 +40,7 @@ def overview(
     shown:int=20    # Names to keep of what may be many
 ) -> dict:          # Fit for JSON
     "What there is to know about the pictures of `split` before a net sees them"
-    with ThreadPoolExecutor() as pool: seen = [o for o in pool.map(size_and_mode, split.files) if o]
+    seen = [o for o in map_files(size_and_mode, split.files) if o]
     sizes = sorted((o for o,_ in seen), key=lambda o: o[0]*o[1]) or [(0, 0)]
     counts,valid = split.counts(), set(split.valid)
     def names(groups): return [[os.path.relpath(f, split.root) for f in o] for o in groups[:shown]]
