@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException
 from fastcore.foundation import L
+from .distributed import from_first, gather, processes, rank
 from .files import write_whole
 
 # %% ../nbs/api/09_checkpoint.ipynb #8ffad5f3
@@ -55,7 +56,7 @@ def read_checkpoint(
         raise ValueError(f'{file} is damaged: remove it, and the run begins anew') from e
 
 class Checkpoint(Callback):
-    "Write a checkpoint after each epoch; begin where one that is there ends"
+    "Write a checkpoint after each epoch; begin where one that is there ends; of several processes the first one does"
     order = 95  # after those that note, log and stop
     def __init__(self,
         file:Path,      # The checkpoint
@@ -65,13 +66,20 @@ class Checkpoint(Callback):
         self.file,self.loaders,self.about,self.seconds = Path(file), loaders, about, 0.
         self.fits = 0   # such as the two of `fine_tune`
 
-    def before_fit(self):
-        self.t0,self.state,self.first = time.perf_counter(), read_checkpoint(self.file), 0
-        self.fits += 1
-        if self.state is None: return
-        if self.state['about'] != self.about:
+    def read(self):
+        "What the checkpoint holds, or None; `ValueError` if it is of another run"
+        if (state := read_checkpoint(self.file)) is None: return
+        if state['about'] != self.about:
             raise ValueError(f'the pictures, or the recipe, are not those that {self.file} was made with: '
                              'put them back, or begin another run')
+        if (n := len(state['random'])) != processes():
+            raise ValueError(f'{self.file} was made by {n} process{"es"*(n > 1)}, not {processes()}: start {n}')
+        return state
+
+    def before_fit(self):
+        self.t0,self.state,self.first = time.perf_counter(), from_first(self.read), 0
+        self.fits += 1
+        if self.state is None: return
         if self.state['fits'] < self.fits:      # the end of the fit before
             self.state = None
             return
@@ -91,7 +99,7 @@ class Checkpoint(Callback):
         self.recorder.values[:] = state['values']
         vars(self.recorder.smooth_loss).update(state['smooth_loss'])
         for k,v in state['data_wait'].items(): setattr(self.learn.data_wait, k, v)
-        set_random_state(state['random'], self.loaders)
+        set_random_state(state['random'][rank()], self.loaders)
 
     def before_epoch(self):
         if self.epoch < self.first: raise CancelEpochException
@@ -99,13 +107,15 @@ class Checkpoint(Callback):
 
     def after_epoch(self):
         if self.epoch < self.first: return
+        random = gather(random_state(self.loaders))
+        if rank(): return
         wait,smooth = getattr(self.learn, 'data_wait', None), self.recorder.smooth_loss
         state = dict(
             about=self.about, fits=self.fits, epochs=self.epoch+1, seconds=self.seconds+time.perf_counter()-self.t0,
             model=plain(self.learn.model.state_dict()), opt=plain(self.opt.state_dict()),
             values=[[None if v is None else float(v) for v in o] for o in self.recorder.values],
             data_wait={k: getattr(wait, k) for k in ('waited', 'seconds')} if wait else {},
-            smooth_loss=dict(count=smooth.count, val=plain(smooth.val)), random=random_state(self.loaders))
+            smooth_loss=dict(count=smooth.count, val=plain(smooth.val)), random=random)
         data = io.BytesIO()     # first in memory: a full disk is then one error, and the last checkpoint stays
         torch.save(state, data)
         write_whole(self.file, data.getvalue())

@@ -8,7 +8,7 @@ __all__ = ['halve_batches']
 # %% ../nbs/api/08_memory.ipynb #78ccaab7
 import gc, torch
 from fastai.callback.training import GradientAccumulation
-from fastai.torch_core import num_distrib
+from .distributed import processes
 
 # %% ../nbs/api/08_memory.ipynb #e6965da1
 def halve_batches(
@@ -20,7 +20,7 @@ def halve_batches(
     while True:
         try: return train(n, [GradientAccumulation(bs)] if n < bs else [])
         except torch.OutOfMemoryError:
-            if n <= 2 or num_distrib() > 1: raise   # processes that train together must keep the same batch
+            if n <= 2 or processes() > 1: raise   # processes that train together must keep the same batch
         # here, not above: an exception keeps all that it has passed through
         n = -(-n//2)
         gc.collect()

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['opts', 'acts', 'splits_for', 'training_labels', 'loaders_for', 'CompiledForward', 'CompileNet', 'StopIfDiverged',
            'SplitPerStage', 'class_weights', 'learner', 'commit', 'provenance', 'Result', 'cudnn_for', 'fit_epochs',
-           'outcome_of', 'fit_once', 'fit']
+           'outcome_of', 'check_batch', 'fit_once', 'fit']
 
 # %% ../nbs/api/12_train.ipynb #f5e46454
 import json, math, platform, subprocess, time
@@ -27,6 +27,7 @@ from .data.images import read_image
 from .data.loaders import cached_loaders
 from .data.sources import data_path
 from .data.splits import Split, class_name
+from .distributed import Distributed, machine_first, processes, rank
 from .files import write_whole
 from .imagenette import data_block
 from .label_noise import flip_labels, noisy_labels, relabel
@@ -237,6 +238,18 @@ def outcome_of(
                 images_s=round(len(epochs)*len(dl)*dl.bs/learn.data_wait.seconds),
                 data_wait=round(learn.data_wait.share, 4), bf16=hasattr(learn, 'autocast'))
 
+def check_batch(
+    recipe:Recipe,  # What to train
+    split:Split     # Its pictures
+):
+    "A `ValueError` unless a batch can be filled, and shared by all processes of a job"
+    n = processes()
+    if recipe.bs > len(split.train):
+        raise ValueError(f'bs={recipe.bs} is more than the {len(split.train)} training pictures in {split.root}: '
+                         'take a smaller batch')
+    if recipe.bs%n or recipe.bs < 2*n:
+        raise ValueError(f'bs={recipe.bs} for {n} processes: take a multiple of {n} that leaves each two pictures')
+
 def fit_once(
     recipe:Recipe,      # What to train
     split:Split,        # Pictures
@@ -245,32 +258,35 @@ def fit_once(
     caches:Path,        # Where image caches are kept; None: a cache folder of this user
     cbs:list,           # Further callbacks
     checkpoint:Path,    # Written after each epoch, and gone on from; None: none
-    bs:int,             # Pictures per batch
+    bs:int,             # Pictures per batch of this process
     more:list           # Callbacks that make steps of `recipe.bs` pictures of such batches
 ) -> Result:            # The trained `Learner` and the run
     "`fit`, with batches of `bs` pictures"
     set_seed(seed)
     t0 = time.perf_counter()
+    n = processes()
     made = loaders_for(replace(recipe, bs=bs), split, bar, caches)
-    learn = learner(recipe, made[0])
+    learn = machine_first(lambda: learner(recipe, made[0]))     # it may download weights
     ready = time.perf_counter()-t0
     where = provenance(split, learn.dls.device)
     where['dataset'] |= dict(train=len(learn.dls.train_ds), valid=len(learn.dls.valid_ds))
     quiet = (nullcontext(), nullcontext()) if bar else (learn.no_bar(), learn.no_logging())
     redraw = [SplitPerStage(recipe.stages, made)] if len(made) > 1 else []
+    together = [Distributed(recipe.pretrained)] if n > 1 else []
+    if n > 1: where['device'] = f'{n} processes, each with {where["device"]}'
     keep = []
     if checkpoint:
         about = json.dumps([asdict(recipe), seed, *(cache_name(o, recipe.presize) for o in (split.train, split.valid))])
         keep = [Checkpoint(checkpoint, [dl for dls in made for dl in dls.loaders], about)]
     t0 = time.perf_counter()
-    with quiet[0], quiet[1], cudnn_for(recipe), learn.added_cbs([*redraw, *cbs, *more, *keep]):
+    with quiet[0], quiet[1], cudnn_for(recipe), learn.added_cbs([*redraw, *together, *cbs, *more, *keep]):
         fit_epochs(learn, recipe)
     seconds = keep[0].seconds if keep else time.perf_counter()-t0
     if recipe.stages: set_size(learn.dls, epoch_sizes(recipe.stages)[len(learn.recorder.values)-1])
     run = dict(recipe=asdict(recipe), seed=seed, ready_seconds=round(ready, 1)) | outcome_of(learn, seconds)
-    if bs < recipe.bs: run['bs_in_memory'] = bs
+    if more: run['bs_in_memory'] = bs
     if recipe.pretrained: run['pretrained'] = weights_name(recipe.arch)
-    if recipe.tta:
+    if recipe.tta and not rank():
         t0 = time.perf_counter()
         run['tta_accuracy'] = accuracy(*tta(learn, recipe.tta)).item()
         run['tta_seconds'] = round(time.perf_counter()-t0, 1)
@@ -287,7 +303,6 @@ def fit(
 ) -> Result:            # The trained `Learner` and the run
     "Train `recipe` on the pictures of `split`; on a GPU whose memory is too small, with smaller batches"
     if not isinstance(split, Split): split = scan(data_path(split, presize=recipe.presize))
-    if recipe.bs > len(split.train):
-        raise ValueError(f'bs={recipe.bs} is more than the {len(split.train)} training pictures in {split.root}: '
-                         'take a smaller batch')
-    return halve_batches(partial(fit_once, recipe, split, seed, bar, caches, cbs, checkpoint), recipe.bs)
+    check_batch(recipe, split)
+    train = partial(fit_once, recipe, split, seed, bar and not rank(), caches, cbs, checkpoint)
+    return halve_batches(train, recipe.bs//processes())

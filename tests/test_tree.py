@@ -257,7 +257,7 @@ bonus = sorted(v for k,v in exports.items() if k.startswith('bonus/'))
 # From the ground up. A module imports from lower floors only; modules of one folder (`data.*`) also from each other.
 floors = [
     ['files'],
-    ['profile', 'cli.core', 'teaching.quiz'],
+    ['profile', 'cli.core', 'distributed', 'teaching.quiz'],
     ['callbacks', 'checkpoint', 'fusion', 'memory', 'mix_weights', 'trackers', 'data.*', 'teaching.predictions', 'teaching.checks'],
     techniques,
     [*bonus, 'cost'],

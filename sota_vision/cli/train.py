@@ -8,8 +8,9 @@ __all__ = ['stages', 'recipe_flags', 'out_folders', 'check_new', 'check_within',
 
 # %% ../../nbs/api/41_cli_train.ipynb #b80466c2
 import argparse, json, os, shutil
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 from fastcore.docments import docments
@@ -107,13 +108,13 @@ def plan(
     changes:dict    # Fields of the recipe that were given
 ) -> tuple:         # (path of the pictures, where they come from in words, `Recipe`)
     "What the flags and the environment ask for; a folder counts alike, whether a flag or a variable names it"
-    import torch
+    from fastai.torch_core import default_device
     from sota_vision.data.sources import data_path
     from sota_vision.profile import profile as make_profile
     from sota_vision.recipes import recipe as make_recipe
     if data is None: data = os.environ.get('SOTA_VISION_DATA') or None
-    if data is not None and not (profile or os.environ.get('SOTA_VISION_PROFILE')):
-        profile = 'gpu' if torch.cuda.is_available() else 'cpu'
+    if not (profile or os.environ.get('SOTA_VISION_PROFILE')):
+        profile = 'gpu' if default_device().type == 'cuda' else 'tiny' if data is None else 'cpu'
     prof = make_profile(profile)
     made = make_recipe(recipe, prof, **changes)
     own = 'a synthetic sample' if prof.data == 'sketchnette' else 'Imagenette'
@@ -127,13 +128,13 @@ def read_pictures(
     split_seed:int  # Which fifth validates, if the folder does not say
 ):                  # -> Split; a `ValueError` that names all pictures which cannot be read, unless `skip`
     "Scan the folder, and decode every picture once"
-    from concurrent.futures import ThreadPoolExecutor
     from sota_vision.data.cache import make_cache, read_error, unreadable_error
     from sota_vision.data.folders import scan
+    from sota_vision.data.images import map_files
     split = scan(path, seed=split_seed, skip=skip)
     if recipe.loader == 'cached': bad = make_cache(split.files, recipe.presize, skip=skip).unreadable
     else:
-        with ThreadPoolExecutor() as pool: wrong = dict(zip(split.files, pool.map(read_error, split.files)))
+        wrong = dict(zip(split.files, map_files(read_error, split.files)))
         bad = [f for f,e in wrong.items() if e]
         if bad and not skip: raise unreadable_error([wrong[f] for f in bad])
     return split.without(bad) if bad else split
@@ -192,23 +193,31 @@ def train_all(
 ):
     "Read the pictures, say back what they are, and train with each seed that is not done yet"
     from sota_vision.data.overview import overview, overview_text
+    from sota_vision.distributed import check_same, from_first, machine_first, processes, rank
     from sota_vision.recipe import from_dict
     from sota_vision.report import read_run
+    from sota_vision.train import check_batch, fit
     recipe = from_dict(start['recipe'])
-    split = read_pictures(Path(start['data']), recipe, start['skip_unreadable'], start['split_seed'])
-    n = len(split.train)
-    if recipe.bs > n:
-        if start['own_bs']: raise ValueError(f'bs={recipe.bs} is more than the {n} training pictures in {split.root}: '
-                                             'take a smaller batch')
-        recipe = replace(recipe, bs=max(2, 2**(n.bit_length()-2)))
-    about,done = overview(split) | dict(source=start['source']), []
+    read = partial(read_pictures, Path(start['data']), recipe, start['skip_unreadable'], start['split_seed'])
+    split = machine_first(read)
+    check_same([(os.path.relpath(f, split.root), split.label_of(f)) for f in split.files], 'pictures')
+    n,each = len(split.train), processes()
+    if not start['own_bs']:
+        bs = recipe.bs if recipe.bs <= n else 2**(n.bit_length()-2)
+        recipe = replace(recipe, bs=max(2*each, bs//each*each))
+    from_first(lambda: check_batch(recipe, split))
+    todo = from_first(lambda: [not (o/'run.json').exists() for o in folders])
+    if rank():  # the first process writes down what all have trained
+        for seed,one,new in zip(start['seeds'], folders, todo):
+            if new: fit(recipe, split, seed, checkpoint=one/'checkpoint.pt')
+        return
+    about,done = overview(split, bar=True) | dict(source=start['source']), []
     print(f'{"from":<12}{about["source"]}', overview_text(about),
           f'{"net":<12}{net_line(recipe)}',
           f'{"results":<12}{folder}', sep='\n', flush=True)
-    for seed,one in zip(start['seeds'], folders):
+    for seed,one,new in zip(start['seeds'], folders, todo):
         one.mkdir(exist_ok=True)
-        again = (one/'run.json').exists()
-        done.append(read_run(one) if again else train_one(recipe, split, seed, one, about, start.get('tracker')))
+        done.append(train_one(recipe, split, seed, one, about, start.get('tracker')) if new else read_run(one))
         said = accuracy_line(done[-1:])
         print(f'seed {seed}: {said}, {done[-1]["seconds"]:.0f} s: {one/"run.json"}', flush=True)
     if len(done) > 1: print(f'{len(done)} runs: {accuracy_line(done)}')
@@ -225,35 +234,43 @@ def sota_train(
     resume:Path=None,       # Folder of a run that was interrupted: go on after its last epoch, with its own settings
     skip_unreadable:bool=False, # Go on without pictures that cannot be read?
     split_seed:int=0,       # Which fifth of each class validates, if the folder does not say
+    device:str=None,        # cpu, cuda, cuda:1 or mps (default: a GPU if there is one)
     tracker:Annotated[str, dict(choices=trackers)]=None,    # Follow the run in TensorBoard or Weights & Biases
     **changes
 ):
     "Train an image classifier, from scratch or with --pretrained, and write down everything about the run"
-    if (n := os.environ.get('WORLD_SIZE', '1')) != '1':
-        raise ValueError(f'torchrun started {n} processes, and sota_train trains in one: start it without torchrun')
     if resume is None:
         check_within(1, 10**4, runs=runs)
         check_within(0, 2**32-1, split_seed=split_seed)
         check_within(0, 2**32-runs, seed=seed)
-        check_new(out)
-        path,source,made = plan(data, profile, recipe, changes)
-        start = dict(data=os.path.abspath(path), source=source, recipe=asdict(made), own_bs='bs' in changes,
-                     seeds=[*range(seed, seed+runs)], skip_unreadable=skip_unreadable, split_seed=split_seed,
-                     tracker=tracker)
-    else:
-        if out or data is not None or changes or tracker:
-            raise ValueError('--resume takes its settings from the folder: leave the other flags out')
-        start = read_start(resume)
-    if start.get('tracker'): tracker_module(start['tracker'])    # said before anything is done
-    with run_folder(resume or out, again=resume is not None) as folder:
-        if resume is None: write_whole(folder/'start.json', json.dumps(start, indent=2)+'\n')
+    elif out or data is not None or changes or tracker:
+        raise ValueError('--resume takes its settings from the folder: leave the other flags out')
+    from sota_vision.distributed import from_first, job, machine_first, or_lost, rank
+    with job(device), ExitStack() as stack:
+        if resume is None:
+            from_first(lambda: check_new(out))
+            path,source,made = machine_first(lambda: plan(data, profile, recipe, changes))
+        def begin():
+            if resume is not None: start = read_start(resume)
+            else:
+                start = dict(data=os.path.abspath(path), source=source, recipe=asdict(made), own_bs='bs' in changes,
+                             seeds=[*range(seed, seed+runs)], skip_unreadable=skip_unreadable, split_seed=split_seed,
+                             tracker=tracker)
+            if start.get('tracker'): tracker_module(start['tracker'])    # said before anything is done
+            folder = stack.enter_context(run_folder(resume or out, again=resume is not None))
+            if resume is None: write_whole(folder/'start.json', json.dumps(start, indent=2)+'\n')
+            return start, folder
+        start,folder = from_first(begin)
         folders = out_folders(folder, start['seeds'])
-        try: train_all(start, folder, folders)
-        except KeyboardInterrupt as e:
+        if resume is None: start['data'] = os.path.abspath(path)    # each machine may have a cache of its own
+        try:
+            with or_lost(): train_all(start, folder, folders)
+        except (KeyboardInterrupt, ConnectionError) as e:
+            if rank(): raise
             said = reached(folder, folders, start['recipe']['epochs']+start['recipe'].get('pretrained', False))
-            raise KeyboardInterrupt(f'{str(e) or "interrupted"} {said}') from None
+            raise type(e)(f'{str(e) or "interrupted"} {said}') from None
         except Exception:
-            if resume is None and not [*folder.rglob('checkpoint.pt'), *folder.rglob('run.json')]:
+            if rank() == 0 and resume is None and not [*folder.rglob('checkpoint.pt'), *folder.rglob('run.json')]:
                 # nothing to go on with
                 (folder/'start.json').unlink(missing_ok=True)
                 for one in set(folders)-{folder}:

@@ -8,7 +8,6 @@ __all__ = ['longest', 'version', 'part_prefix', 'presized', 'ImageCache', 'file_
 
 # %% ../../nbs/api/05_data_cache.ipynb #d2301bab
 import errno, hashlib, os, re, shutil, tempfile, time, warnings, zlib
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 import numpy as np
@@ -16,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from fastprogress.fastprogress import progress_bar
-from .images import read_image
+from .images import map_files, read_image
 from ..files import cache_folder, most_bytes
 
 # %% ../../nbs/api/05_data_cache.ipynb #cc209e56
@@ -27,7 +26,8 @@ def presized(
     presize:int     # Shorter side of the result, in pixels
 ) -> tuple:         # ((h, w, 3) uint8 array, shorter side `presize`; where its center crop starts, in pixels)
     "`im` resized so that its center crop is the one `Resize(presize)` cuts for validation"
-    tall,short,long = im.height > im.width, min(im.size), max(im.size)
+    w,h = im.size
+    tall,short,long = h > w, min(w, h), max(w, h)
     side = int(short/presize*presize)   # as fastai counts it
     cut,step = int((long-side)/2), side/presize
     most = (longest-1)*presize//2
@@ -36,7 +36,8 @@ def presized(
         box,size = ((0, a, side, b), (presize, n)) if tall else ((a, 0, b, side), (n, presize))
         return im.resize(size, Image.BILINEAR, box=box)
     square = (0, cut, side, cut+side) if tall else (cut, 0, cut+side, side)
-    parts = [im.crop(square).resize((presize, presize), Image.BILINEAR)]
+    whole = square == (0, 0, w, h)
+    parts = [(im if whole else im.crop(square)).resize((presize, presize), Image.BILINEAR)]
     if first: parts.insert(0, strip(max(0, cut-first*step), cut, first))
     if last: parts.append(strip(cut+side, min(long, cut+side+last*step), last))
     return np.concatenate([np.asarray(o) for o in parts], axis=0 if tall else 1), first
@@ -157,10 +158,12 @@ def cache_name(
 ) -> str:           # '<dataset>-<presize>px-<which files>-<their sizes and times>'
     "What the cache of `files` is called on disk; its last part changes when a file does"
     which,state = hashlib.sha256(f'{version}'.encode()), hashlib.sha256()
-    for f in files:
-        which.update(os.fsencode(Path(f).absolute())+b'\n')
+    here = os.getcwd()
+    paths = [os.path.join(here, f) for f in files]
+    for f in paths:
+        which.update(os.fsencode(f)+b'\n')
         state.update(f'{file_stamp(f)}\n'.encode())
-    root = Path(os.path.commonpath([Path(f).absolute().parent for f in files])).name
+    root = os.path.basename(os.path.commonpath({os.path.dirname(f) for f in paths}))
     name = re.sub(r'[^\w.-]', '_', root.encode(errors='replace').decode()) or 'pictures'
     return f'{name}-{presize}px-{which.hexdigest()[:12]}-{state.hexdigest()[:12]}'
 
@@ -208,13 +211,10 @@ def _decode(files, presize, bar, skip):
     def one(f):
         try: return presized(read_image(f), presize)
         except ValueError as e: return e
-    wrong = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = range(0, len(files), 256)   # so that not many decoded pictures wait
-        for i in progress_bar(parts, leave=False) if bar else parts:
-            for got in pool.map(one, files[i:i+256]):
-                if isinstance(got, ValueError): wrong.append(got)
-                if skip or not wrong: yield (np.zeros((0, 0, 3), np.uint8), 0) if isinstance(got, ValueError) else got
+    wrong,made = [], map_files(one, files)
+    for got in progress_bar(made, total=len(files), leave=False) if bar else made:
+        if isinstance(got, ValueError): wrong.append(got)
+        if skip or not wrong: yield (np.zeros((0, 0, 3), np.uint8), 0) if isinstance(got, ValueError) else got
     if wrong and not skip: raise unreadable_error(wrong)
 
 def _write(files, presize, bar, skip, folder):

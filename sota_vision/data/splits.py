@@ -6,9 +6,10 @@
 __all__ = ['class_names', 'class_name', 'label_of', 'LabelTable', 'Split', 'hold_out', 'split_file', 'kept_split']
 
 # %% ../../nbs/api/02_data_splits.ipynb #d7647989
-import csv, hashlib, io, re
+import csv, hashlib, io, os, re
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import cache
 from multiprocessing.context import get_spawning_popen
 from pathlib import Path
 from unicodedata import normalize
@@ -25,13 +26,16 @@ def class_name(
     folder:str  # A folder's name: a WordNet id of Imagenette, or any name of your own
 ) -> str:       # The class in words; your own names come back as they are, if they can be shown
     "What the class in `folder` is called"
-    return class_names.get(folder) or printable(normalize('NFC', folder))   # é in one character, or as e and ´
+    return class_names.get(folder) or _shown_name(folder)
+
+@cache  # asked for each of many pictures
+def _shown_name(name): return printable(normalize('NFC', name))  # é in one character, or as e and ´
 
 def label_of(
     path:Path   # A picture: `…/<class folder>/<file>`
 ) -> str:       # The class in words
     "The class of the picture at `path`, from the folder it lies in"
-    return class_name(Path(path).parent.name)
+    return class_name(os.path.basename(os.path.dirname(path)))
 
 # %% ../../nbs/api/02_data_splits.ipynb #6961bd5d
 class LabelTable:
