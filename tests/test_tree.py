@@ -258,7 +258,8 @@ bonus = sorted(v for k,v in exports.items() if k.startswith('bonus/'))
 floors = [
     ['files'],
     ['profile', 'cli.core', 'teaching.quiz'],
-    ['callbacks', 'checkpoint', 'fusion', 'memory', 'mix_weights', 'trackers', 'data.*', 'teaching.predictions', 'teaching.checks'],
+    ['callbacks', 'checkpoint', 'fusion', 'memory', 'mix_weights', 'trackers', 'data.*', 'teaching.predictions',
+     'teaching.checks'],
     techniques,
     [*bonus, 'cost'],
     ['baseline', 'pretrained', 'data.loaders', 'scores', 'report'],
