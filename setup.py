@@ -40,6 +40,6 @@ setup(
     cmdclass={'build_py': Build},
     python_requires=f">={cfg['min_python']}",
     install_requires=entries('requirements'),
-    extras_require={o: entries(f'{o}_requirements') for o in ('lab', 'serve', 'onnx', 'timm', 'trackers', 'bench', 'dev')},
+    extras_require={o.removesuffix('_requirements'): entries(o) for o in cfg if o.endswith('_requirements')},
     entry_points={'console_scripts': entries('console_scripts')},
 )

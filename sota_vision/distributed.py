@@ -196,7 +196,7 @@ class Distributed(Callback):
     "Train on a share of every batch and validate a share of the pictures; what is shown counts over all processes"
     order = 11  # after a size was set, before anything is counted
     def __init__(self,
-        find_unused:bool=False  # Has the net parameters that no output depends on, as a body cut out of a trained one may?
+        find_unused:bool=False  # Has the net parameters that no output depends on, as one cut out of another may?
     ): self.find_unused = find_unused
 
     def before_fit(self):

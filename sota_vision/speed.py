@@ -60,6 +60,11 @@ class FusedAdam(OptimWrapper):
     ):
         super().__init__(params, torch.optim.AdamW, lr=lr, betas=(mom, sqr_mom), eps=eps, weight_decay=wd, fused=True)
 
+    @property
+    def hypers(self):
+        "What is set for each group of parameters; PyTorch leaves some at None, which fastai's trackers cannot write"
+        return [{k: v for k,v in o.items() if v is not None} for o in super().hypers]
+
     def step(self,
         closure=None    # Not used; fastai's optimizers have it
     ):

@@ -258,7 +258,8 @@ bonus = sorted(v for k,v in exports.items() if k.startswith('bonus/'))
 floors = [
     ['files'],
     ['profile', 'cli.core', 'distributed', 'teaching.quiz'],
-    ['callbacks', 'checkpoint', 'fusion', 'memory', 'mix_weights', 'trackers', 'data.*', 'teaching.predictions', 'teaching.checks'],
+    ['callbacks', 'checkpoint', 'fusion', 'memory', 'mix_weights', 'trackers', 'data.*', 'teaching.predictions',
+     'teaching.checks'],
     techniques,
     [*bonus, 'cost'],
     ['baseline', 'pretrained', 'data.loaders', 'scores', 'report'],
@@ -360,5 +361,5 @@ def test_docs(name):
     # methods of our own classes may do without
     bare = [k for k,o in public(mod) if not described(o) and k.split('.')[0] not in own - {k}]
     assert not bare, f'no docstring in {name}: {bare}'
-    silent = [f'{k}({p})' for k,o in public(mod) for p in params(o) if not docments(o).get(p)]
+    silent = [f'{k}({p})' for k,o in public(mod) for p in params(o) if not docments(inspect.unwrap(o)).get(p)]
     assert not silent, f'no comment beside these arguments in {name}: {silent}'

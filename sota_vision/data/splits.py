@@ -9,7 +9,7 @@ __all__ = ['class_names', 'class_name', 'label_of', 'LabelTable', 'Split', 'hold
 import csv, hashlib, io, os, re
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import lru_cache
 from multiprocessing.context import get_spawning_popen
 from pathlib import Path
 from unicodedata import normalize
@@ -22,14 +22,12 @@ from ..files import printable, write_whole
 # %% ../../nbs/api/02_data_splits.ipynb #43452542
 class_names = sketch_classes    # WordNet id → the class in words, Imagenette's ten
 
+@lru_cache(10_000)  # asked for each of many pictures
 def class_name(
     folder:str  # A folder's name: a WordNet id of Imagenette, or any name of your own
 ) -> str:       # The class in words; your own names come back as they are, if they can be shown
     "What the class in `folder` is called"
-    return class_names.get(folder) or _shown_name(folder)
-
-@cache  # asked for each of many pictures
-def _shown_name(name): return printable(normalize('NFC', name))  # é in one character, or as e and ´
+    return class_names.get(folder) or printable(normalize('NFC', folder))   # é in one character, or as e and ´
 
 def label_of(
     path:Path   # A picture: `…/<class folder>/<file>`
