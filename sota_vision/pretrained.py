@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['families', 'torchvision_nets', 'find_net', 'weights_name', 'net_stats', 'torchvision_net', 'arch_of', 'size_options',
-           'vision_net', 'first_line', 'check_net', 'hub_if_there', 'short_patience', 'pretrained_learner']
+           'vision_net', 'first_line', 'check_net', 'uses_all', 'hub_if_there', 'short_patience', 'pretrained_learner']
 
 # %% ../nbs/api/09_pretrained.ipynb #3a6fc249
 import difflib, socket
@@ -112,6 +112,16 @@ def check_net(
                                  f'({first_line(e) or type(e).__name__}): '
                                  f'try size={native}, or another net') from None
             if shape != (2, 2): raise ValueError(f'arch={name!r} gives no classes: choose another net')
+
+def uses_all(
+    name:str,   # Of a net
+    size:int    # Side of the pictures, in pixels
+) -> bool:      # False for some nets of timm, of whose last layers a part is left out
+    "Do the logits of the net called `name` depend on all of its parameters?"
+    with torch.device('meta'):
+        net = vision_net(name, 2, size)
+        net(torch.zeros(2, 3, size, size)).sum().backward()
+    return all(o.grad is not None for o in net.parameters())
 
 # %% ../nbs/api/09_pretrained.ipynb #d1bde710
 @contextmanager

@@ -34,7 +34,7 @@ from .label_noise import flip_labels, noisy_labels, relabel
 from .label_smoothing import LabelSmoothing
 from .memory import halve_batches
 from .mixup import Mixup
-from .pretrained import net_stats, pretrained_learner, weights_name
+from .pretrained import net_stats, pretrained_learner, uses_all, weights_name
 from .progressive import ProgressiveResize, epoch_sizes, set_size
 from .recipe import Recipe
 from .speed import DataWait, FusedAdam, fast_cbs
@@ -272,8 +272,10 @@ def fit_once(
     where['dataset'] |= dict(train=len(learn.dls.train_ds), valid=len(learn.dls.valid_ds))
     quiet = (nullcontext(), nullcontext()) if bar else (learn.no_bar(), learn.no_logging())
     redraw = [SplitPerStage(recipe.stages, made)] if len(made) > 1 else []
-    together = [Distributed(recipe.pretrained)] if n > 1 else []
-    if n > 1: where['device'] = f'{n} processes, each with {where["device"]}'
+    together = []
+    if n > 1:
+        together = [Distributed(recipe.pretrained and not uses_all(recipe.arch, recipe.size))]
+        where['device'] = f'{n} processes, each with {where["device"]}'
     keep = []
     if checkpoint:
         about = json.dumps([asdict(recipe), seed, *(cache_name(o, recipe.presize) for o in (split.train, split.valid))])

@@ -1,5 +1,5 @@
 "Started by torchrun in test_distributed.py: train in several processes, and note what each of them saw"
-import json, sys
+import json, os, sys
 from pathlib import Path
 import torch
 from fastai.vision.all import Callback, DataLoaders, Learner, SGD, TfmdDL, accuracy, nn
@@ -9,6 +9,7 @@ from sota_vision.data.sources import data_path
 from sota_vision.distributed import Distributed, job, machine_first, processes, rank
 from sota_vision.recipes import recipe
 from sota_vision.train import fit
+from torchvision import models
 
 class Seen(Callback):
     "Which pictures each epoch went through, and how many each batch had"
@@ -39,6 +40,17 @@ def train_net(caches):
     if rank() == 0: said['again'] = float(accuracy(*result.learn.get_preds()))
     return said
 
+def train_trained(out):
+    "A trained net, first its head, then all of it; its weights lie where torch.hub keeps what it has downloaded"
+    os.environ['TORCH_HOME'] = str(out/f'torch-{rank()}')
+    kept = Path(torch.hub.get_dir())/'checkpoints'/Path(models.SqueezeNet1_1_Weights.DEFAULT.url).name
+    kept.parent.mkdir(parents=True)
+    torch.manual_seed(0)
+    torch.save(models.squeezenet1_1().state_dict(), kept)
+    made = recipe('baseline', 'quick', pretrained=True, arch='squeezenet1_1', epochs=1, size=32, presize=40)
+    result = fit(made, pictures(), bar=False, caches=out/'caches', checkpoint=out/'checkpoint.pt')
+    return dict(epochs=result.run['epochs'], weights=[o.sum().item() for o in result.learn.model.parameters()])
+
 def train_line():
     "A linear net on noise: its weights depend on nothing but the batches of all processes together"
     set_seed(5)
@@ -54,5 +66,5 @@ def train_line():
 if __name__ == '__main__':
     out = Path(sys.argv[1])
     with job('cpu'):
-        said = train_net(out/'caches') | dict(line=train_line())
+        said = train_net(out/'caches') | dict(trained=train_trained(out), line=train_line())
         (out/f'{rank()}.json').write_text(json.dumps(said))
