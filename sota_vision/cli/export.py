@@ -28,4 +28,4 @@ def sota_export(
     dict(onnx=export_onnx, torch=export_program)[to](loaded, file)
     size,how = loaded.facts['size'], loaded.facts['preprocessing']['presize']
     print(f'{file}: (pictures, 3, {size}, {size}) pixels in [0, 1] → {len(loaded.labels)} probabilities, those of the '
-          f'bundle to 1e-4; a picture is made ready by its middle square, resized to {how} px and then to {size} px')
+          f'bundle to 1e-4; a picture is made ready by its center crop, resized to {how} px and then to {size} px')
