@@ -7,7 +7,7 @@ import exercise_answers
 
 nbs = Path(__file__).resolve().parents[1]/'nbs'
 lessons = ['imagenette', 'baseline', 'transfer', 'presizing', 'normalization', 'progressive', 'tta', 'mixup',
-           'label_smoothing', 'calibration', 'all_together', 'speed']
+           'label_smoothing', 'calibration', 'all_together', 'speed', 'sharing']
 checks,lesson_of = {},{}
 for lesson in lessons:
     importlib.import_module(f'exercise_answers.{lesson}')
