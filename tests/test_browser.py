@@ -9,26 +9,6 @@ root = Path(__file__).resolve().parents[1]
 nbs = root/'nbs'
 lessons = sorted(o.name for o in nbs.glob('[0-9][0-9]_*.ipynb'))
 patience = float(os.environ.get('SOTA_VISION_PATIENCE', 240))   # seconds that one lesson may take here
-flags = ('--no-sandbox --disable-gpu --disable-quic --no-first-run '
-         '--disable-background-networking --disable-component-update --disable-sync')
-
-def need(ok, what):
-    "Skip with `what` unless `ok`; fail where a browser was promised, as in CI"
-    if not ok and os.environ.get('SOTA_VISION_NEED_BROWSER'): pytest.fail(what)
-    if not ok: pytest.skip(what)
-
-@pytest.fixture(scope='session')
-def browser():
-    "Chromium, driven by Playwright"
-    try: from playwright.sync_api import sync_playwright
-    except ImportError: need(False, "no Playwright here: pip install 'sota_vision[dev]'")
-    found = map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))
-    path = os.environ.get('SOTA_VISION_BROWSER') or next(filter(None, found), None)
-    need(path, 'no Chromium here: install one (Debian: apt install chromium) or name it in SOTA_VISION_BROWSER')
-    with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=path, args=flags.split())
-        yield chromium
-        chromium.close()
 
 # Servers, on a copy of the notebooks
 

@@ -158,14 +158,14 @@ def timm_served(served, monkeypatch):
     for name in 'test_vit', 'test_resnet': torch.save(timm.create_model(name).state_dict(), folder/f'{name}.pth')
     for module in 'timm', 'timm.models._builder': monkeypatch.setattr(f'{module}.get_pretrained_cfg', cfg)
 
-@pytest.mark.parametrize('name, mean', [('test_vit', .5), ('test_resnet', .485)])
-def test_a_net_of_timm(name, mean, timm_served, tmp_path, monkeypatch):
+@pytest.mark.parametrize('name', ['test_vit', 'test_resnet'])
+def test_a_net_of_timm(name, timm_served, tmp_path, monkeypatch):
     "With its own statistics, for pictures of a size it was not made for, and back from a bundle"
     monkeypatch.setenv('TORCH_HOME', str(tmp_path/'torch'))
     made = fit(replace(settings(), arch=name, size=48, presize=56), bar=False)
     assert made.run['pretrained'].startswith(f'{name}.r160_in1k of timm')
     bundle = load_bundle(save_bundle(made, tmp_path/'bundle'))
-    assert bundle.facts['statistics']['mean'][0] == pytest.approx(mean)
+    assert bundle.facts['statistics']['mean'][0] == .5    # timm's; ImageNet's would be .485
     files = made.learn.dls.valid_ds.items[:10]
     with made.learn.no_bar(): want,_ = made.learn.get_preds(dl=made.learn.dls.test_dl(files))
     torch.testing.assert_close(predict(bundle, files), want.cpu(), atol=1e-5, rtol=0)

@@ -1,5 +1,5 @@
 "`sota_serve`: the numbers of `sota_predict`, a sentence for whatever is no picture, fifty requests at once, a page"
-import base64, http.client, io, json, os, random, re, shutil, socket, struct, subprocess, sys, zlib
+import base64, http.client, io, json, os, random, re, socket, struct, subprocess, sys, zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import psutil, pytest, torch
@@ -168,24 +168,15 @@ def test_this_machine_alone(server):
 # The page
 
 @pytest.fixture(scope='module')
-def page(server):
+def page(server, browser):
     "The page in Chromium, with whatever it complains of"
-    need = pytest.fail if os.environ.get('SOTA_VISION_NEED_BROWSER') else pytest.skip
-    try: from playwright.sync_api import sync_playwright
-    except ImportError: need("no Playwright here: pip install 'sota_vision[dev]'")
-    found = map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))
-    path = os.environ.get('SOTA_VISION_BROWSER') or next(filter(None, found), None)
-    if not path: need('no Chromium here: install one (Debian: apt install chromium) or name it in SOTA_VISION_BROWSER')
-    with sync_playwright() as play:
-        flags = ['--no-sandbox', '--disable-gpu', '--disable-background-networking']
-        chromium = play.chromium.launch(executable_path=path, args=flags)
-        page = chromium.new_page()
-        page.complaints,page.elsewhere = [], []
-        page.on('pageerror', lambda e: page.complaints.append(str(e)))
-        page.on('request', lambda r: page.elsewhere.append(r.url))
-        page.goto(f'http://127.0.0.1:{server[1]}/')
-        yield page
-        chromium.close()
+    page = browser.new_page()
+    page.complaints,page.elsewhere = [], []
+    page.on('pageerror', lambda e: page.complaints.append(str(e)))
+    page.on('request', lambda r: page.elsewhere.append(r.url))
+    page.goto(f'http://127.0.0.1:{server[1]}/')
+    yield page
+    page.close()
 
 def test_a_picture_is_chosen(page, server, files):
     said = ask(server, Path(files[0]).read_bytes(), '/predict?views=4')[1]

@@ -95,6 +95,8 @@ def test_a_prediction_tells_what_can_be_predicted():
 
 # Notebooks
 
+# a picture of one pixel
+dot = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=='
 lesson = new_notebook(cells=[
     new_markdown_cell('# A lesson\n\n[next](01_baseline.ipynb), [the tool](../tools/readme.py)'),
     new_code_cell('#| hide\nfrom sota_vision.teaching.explore import explore_one_cycle\n'
@@ -104,7 +106,7 @@ lesson = new_notebook(cells=[
     new_code_cell('epochs = [k for k in range(4)][-1]'),
     new_code_cell('k = 1/0'),
     new_code_cell('explore_one_cycle(epochs)', outputs=[
-        new_output('display_data', data={'image/png': 'AAAA', 'text/plain': 'to explore'})]),
+        new_output('display_data', data={'image/png': dot, 'text/plain': 'to explore'})]),
     new_code_cell('outcome("key", nothing)', outputs=[
         new_output('execute_result', data={'text/plain': 'The result: 3 points.', 'text/html': '<p>3 points</p>'})])])
 

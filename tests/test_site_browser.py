@@ -6,7 +6,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
 import pytest
-from test_browser import browser  # noqa: F401
 
 root = Path(__file__).resolve().parents[1]
 built = os.environ.get('SOTA_VISION_SITE')      # a folder: every page is looked at; None: a few, of a site built here
@@ -36,7 +35,7 @@ class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *args): pass
 
 @pytest.fixture(scope='module')
-def address(browser, site):     # noqa: F811
+def address(browser, site):
     "Where the site is served"
     server = ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=site))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -59,7 +58,7 @@ class Visit:
     def bytes(self): return sum(o.sizes()['responseBodySize'] for o in self.finished)
 
 @pytest.fixture
-def visit(browser, address):    # noqa: F811
+def visit(browser, address):
     "A function: (page, width, scheme) → `Visit`; at the end none may have complained"
     made = []
     def open_page(name, width=1280, scheme='light', base=address):
