@@ -91,7 +91,7 @@ def main(tmp):
     run(*install, wheel)
     check_alone(bin, tmp)
     check_series(bin, tmp)
-    run(*install, f'{wheel}[lab]', 'fastcore>=2', 'nbdev>=3')
+    run(*install, f'{wheel}[lab,timm]', 'fastcore>=2', 'nbdev>=3')
     check_notebooks(bin, tmp)
     check_first_cell(bin, install, env, tmp)
     print('wheel check passed:', wheel.name)
