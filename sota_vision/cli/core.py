@@ -9,7 +9,7 @@ __all__ = ['libraries', 'error_sentence', 'silence_libraries', 'speaks', 'guard'
 # %% ../../nbs/api/40_cli_core.ipynb #3ee596cb
 import argparse, inspect, os, re, signal, sys, threading, warnings
 from contextlib import contextmanager
-from functools import cache, partial, wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, get_args, get_origin
 from fastcore.docments import docments
@@ -143,9 +143,8 @@ def command(
 ):              # Takes a list of words; None: those the program was called with, and in a notebook none
     "Make a command of `func`, for a shell as well as for a test"
     if func is None: return partial(command, extra=extra)
-    parser = cache(partial(make_parser, func, extra))
     @wraps(func)
     def run(words=None):
         if words is None: words = [] if in_ipython() else sys.argv[1:]     # there they are the kernel's own
-        with guard(func.__name__): func(**vars(parser().parse_intermixed_args(words)))
+        with guard(func.__name__): func(**vars(make_parser(func, extra).parse_intermixed_args(words)))
     return run
