@@ -8,12 +8,15 @@ __all__ = ['drawn', 'large_drawn', 'small_drawn', 'on_two_cores', 'tenth', 'on_g
            'views', 'small_first', 'progressive', 'short', 'middle', 'long_run', 'wrong_labels', 'pairs', 'softened',
            'regularization', 'normalized', 'bare_net', 'normalization', 'rates', 'training', 'whole', 'whole_photos',
            'parts', 'leave_out', 'tweaks', 'last_advice', 'on_chapter', 'chapter_small_first', 'on_one_gpu', 'claims',
-           'find_claims', 'claim_verdicts', 'claim_table', 'claim_summary']
+           'styles', 'find_claims', 'claim_verdicts', 'claim_table', 'claim_summary', 'length_figure']
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #7065d755
 from pathlib import Path
+from statistics import mean
+import matplotlib.pyplot as plt
 import pandas as pd
-from .ledger import Claim, Regime, Rule, arms_table, judge, load_ledger, pictures_of, quote
+from sota_vision.experiments.ledger import (Claim, Regime, Rule, arms_table, judge, load_ledger, pictures_of,
+    quote, units)
 from ..recipes import recipes
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #739f5cc9
@@ -411,3 +414,32 @@ def claim_summary(
     shown = [v for v in claim_verdicts(*ids, scale=scale, file=file) if v.diffs or v.scale != 'gpu' or scale]
     return pd.DataFrame([{'claim': v.claim.sentence, 'pictures': pictures_of[v.scale], 'measured': quote(v)}
                          for v in shown]).set_index(['claim', 'pictures'])
+
+# %% ../../nbs/api/23_experiments_claims.ipynb #3333180f
+def length_figure(
+    *arms:str,          # Keys of `mixed`, such as 'plain' and 'mixup'
+    scale:str='gpu',    # A key of `scales`
+    file:Path=None      # A ledger; None: as in `claim_verdicts`
+) -> plt.Figure:        # Accuracy and log-loss, a point per seed, a line through the means
+    "What arms reach after a short, a middle and a long training"
+    ledger = load_ledger(scale, file)
+    asked = [claims[id] for id in ('mixup-short', 'mixup-middle', 'mixup-long')]
+    def of(claim, arm): return filter(None, (ledger.get(claim.job(arm, s, scale), scale) for s in claim.seeds(scale)))
+    fig,axs = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
+    for ax,measure in zip(axs, ('accuracy', 'log_loss')):
+        factor,unit = units[measure]
+        for arm,(line,marker,color) in zip(arms, styles):
+            runs = [(c.job(arm, 0, scale).recipe.epochs, [factor*r[measure] for r in of(c, arm)])
+                    for c in asked if arm in c.arms]
+            runs = {n: values for n,values in runs if values}
+            ax.plot(list(runs), [mean(o) for o in runs.values()], line, lw=2, color=color, label=arm)
+            for n,values in runs.items(): ax.plot([n]*len(values), values, marker, ms=5, color=color)
+        epochs = [c.job('plain', 0, scale).recipe.epochs for c in asked]
+        ax.set(xscale='log', xlabel='epochs', ylabel=f"{measure.replace('_', '-')} ({unit.replace('points', '%')})")
+        ax.set_xticks(epochs, epochs)
+        ax.minorticks_off()
+    axs[0].legend()
+    return fig
+
+styles = (('-', 'o', '#0072B2'), ('--', 's', '#E69F00'), ('-.', '^', '#009E73'),
+          (':', 'D', '#CC79A7'))    # line, marker and colour of an arm
