@@ -22,7 +22,7 @@ def plot_interpolations(
     check_positive(times=times, size=size)
     def detail(x): return (x.diff(dim=-1).abs().mean() + x.diff(dim=-2).abs().mean()).item()
     x = center_crop(read_image(img), size)
-    fig,axs = plt.subplots(1, 3, figsize=(9.5, 3.6), layout='constrained')
+    fig,axs = plt.subplots(1, 3, figsize=(9.5, 3.8), layout='constrained')
     names = 'not rotated', f'{times} interpolation{"s"*(times > 1)}', 'one interpolation'
     for ax,n,name in zip(axs, (0, times, 1), names):
         out = x
