@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelEpochException, CancelFitException
 from fastcore.foundation import L
-from .distributed import from_first, gather, processes, rank
+from .distributed import all_gather, from_first, processes, rank
 from .files import write_whole
 
 # %% ../nbs/api/09_checkpoint.ipynb #8ffad5f3
@@ -107,7 +107,7 @@ class Checkpoint(Callback):
 
     def after_epoch(self):
         if self.epoch < self.first: return
-        random = gather(random_state(self.loaders))
+        random = all_gather(random_state(self.loaders))
         if rank(): return
         wait,smooth = getattr(self.learn, 'data_wait', None), self.recorder.smooth_loss
         state = dict(

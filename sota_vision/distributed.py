@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['timeout', 'patience', 'waiting', 'find_device', 'use_device', 'processes', 'rank', 'local_rank', 'or_lost', 'job',
-           'gather', 'in_turn', 'machine_first', 'from_first', 'check_same', 'RankDL', 'reduce_sum', 'Distributed']
+           'all_gather', 'in_turn', 'machine_first', 'from_first', 'check_same', 'RankDL', 'reduce_sum', 'Distributed']
 
 # %% ../nbs/api/08_distributed.ipynb #94bf9562
 import hashlib, os, random, re, signal, threading
@@ -97,12 +97,12 @@ def job(
             waiting = dist.new_group(backend='gloo', timeout=patience)
             del os.environ['WORLD_SIZE']
             yield
-            gather(None)    # nobody leaves before the last one is done
+            all_gather(None)    # nobody leaves before the last one is done
             dist.destroy_process_group()
         finally: os.environ['WORLD_SIZE'] = n
 
 # %% ../nbs/api/08_distributed.ipynb #ad2bbceb
-def gather(
+def all_gather(
     value   # Of this process
 ) -> list:  # Those of all processes, in their order
     "Wait for all processes; each learns what the others have"
@@ -121,7 +121,7 @@ def in_turn(
         if turn == first:
             try: made = func()
             except Exception as e: error = e
-        failed = any(gather(error is not None))
+        failed = any(all_gather(error is not None))
         if error: raise error
         if failed: raise SystemExit(2)
     return made
@@ -149,7 +149,7 @@ def check_same(
     "A `ValueError` in the first process, and the end of the others, unless all have the same"
     def compare():
         if any(o != found[0] for o in found): raise ValueError(f'the processes do not have the same {what}: copy them')
-    found = gather(hashlib.sha256(repr(value).encode()).digest())
+    found = all_gather(hashlib.sha256(repr(value).encode()).digest())
     from_first(compare)
 
 # %% ../nbs/api/08_distributed.ipynb #0738ddc9
@@ -200,7 +200,7 @@ class Distributed(Callback):
     ): self.find_unused = find_unused
 
     def before_fit(self):
-        gather(None)    # whoever still reads pictures or writes results
+        all_gather(None)    # whoever still reads pictures or writes results
         self.parallel,seed = None, int(torch.randint(2**31, (1,)))+rank()
         random.seed(seed)
         np.random.seed(seed)
