@@ -1,5 +1,5 @@
 "What a cell exports, as a page shows it: signature, docstring, and a table of the parameters with their comments"
-import ast, io, tokenize
+import ast, io, re, tokenize
 
 def comments(
     source:str  # Of a code cell
@@ -10,6 +10,8 @@ def comments(
 
 def cell(text): return text.replace('|', '\\|').replace('\n', ' ')
 def code(node): return f'`{cell(ast.unparse(node))}`' if node else ''
+def prose(text):    # `<name>` is no tag; between backticks Markdown leaves it alone
+    return ''.join(o if i % 2 else o.replace('<', '&lt;') for i,o in enumerate(re.split('(`[^`]*`)', text)))
 
 def parameters(node):
     "(line, name, annotation, default) of the arguments of a function, or of the fields of a class"
@@ -31,12 +33,12 @@ def returned(node, said):
 
 def definition(node, said):
     "Markdown for one function or class"
-    rows = [f'| `{name}` | {code(kind)} | {code(default)} | {cell(said.get(line, ""))} |'
+    rows = [f'| `{name}` | {code(kind)} | {code(default)} | {cell(prose(said.get(line, "")))} |'
             for line,name,kind,default in parameters(node)]
     back = returned(node, said)
-    if back and any(back): rows.append(f'| **returns** | {code(back[0])} | | {cell(back[1])} |')
+    if back and any(back): rows.append(f'| **returns** | {code(back[0])} | | {cell(prose(back[1]))} |')
     title = 'class ' if isinstance(node, ast.ClassDef) else ''
-    out = [f'**{title}`{node.name}`**', ast.get_docstring(node) or '']
+    out = [f'**{title}`{node.name}`**', prose(ast.get_docstring(node) or '')]
     if rows: out.append('\n'.join(['| | type | default | |', '|---|---|---|---|', *rows]))
     return '\n\n'.join(o for o in out if o)
 
