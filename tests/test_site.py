@@ -148,7 +148,8 @@ def test_tables_take_the_colours_of_the_page_unless_they_have_their_own():
 
 def test_a_definition_becomes_a_table():
     source = 'def f(\n    a:int=1,    # A | b\n    *rest       # More\n) -> str:   # `x<y>`, <words>\n    return ""'
-    rows = ['| `a` | `int` | `1` | A \\| b |', '| `rest` |  |  | More |', '| **returns** | `str` | | `x<y>`, &lt;words> |']
+    rows = ['| `a` | `int` | `1` | A \\| b |', '| `rest` |  |  | More |',
+            '| **returns** | `str` | | `x<y>`, &lt;words> |']
     for row in rows: assert row in documented(source)
 
 def test_calls_are_found_by_what_they_import():
