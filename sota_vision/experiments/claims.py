@@ -8,15 +8,15 @@ __all__ = ['drawn', 'large_drawn', 'small_drawn', 'on_two_cores', 'tenth', 'on_g
            'views', 'small_first', 'progressive', 'short', 'middle', 'long_run', 'wrong_labels', 'pairs', 'softened',
            'regularization', 'normalized', 'bare_net', 'normalization', 'rates', 'training', 'whole', 'whole_photos',
            'parts', 'leave_out', 'tweaks', 'last_advice', 'on_chapter', 'chapter_small_first', 'on_one_gpu', 'claims',
-           'styles', 'find_claims', 'claim_verdicts', 'claim_table', 'claim_summary', 'length_figure']
+           'find_claims', 'claim_verdicts', 'claim_table', 'claim_summary', 'length_figure']
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #7065d755
 from pathlib import Path
 from statistics import mean
 import matplotlib.pyplot as plt
 import pandas as pd
-from sota_vision.experiments.ledger import (Claim, Regime, Rule, arms_table, judge, load_ledger, pictures_of,
-    quote, units)
+from .ledger import Claim, Regime, Rule, arms_table, judge, load_ledger
+from .ledger import pictures_of, quote, units
 from ..recipes import recipes
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #739f5cc9
@@ -428,7 +428,7 @@ def length_figure(
     fig,axs = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
     for ax,measure in zip(axs, ('accuracy', 'log_loss')):
         factor,unit = units[measure]
-        for arm,(line,marker,color) in zip(arms, styles):
+        for arm,(line,marker,color) in zip(arms, _styles):
             runs = [(c.job(arm, 0, scale).recipe.epochs, [factor*r[measure] for r in of(c, arm)])
                     for c in asked if arm in c.arms]
             runs = {n: values for n,values in runs if values}
@@ -441,5 +441,5 @@ def length_figure(
     axs[0].legend()
     return fig
 
-styles = (('-', 'o', '#0072B2'), ('--', 's', '#E69F00'), ('-.', '^', '#009E73'),
-          (':', 'D', '#CC79A7'))    # line, marker and colour of an arm
+_styles = (('-', 'o', '#0072B2'), ('--', 's', '#E69F00'), ('-.', '^', '#009E73'),
+           (':', 'D', '#CC79A7'))    # line, marker and colour of an arm
