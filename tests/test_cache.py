@@ -245,3 +245,24 @@ def test_same_crops_on_the_card(pictures, tmp_path):
     for rand in (False, True):
         crops = [(torch.manual_seed(0), o.crops([*range(12)], rand))[1].cpu() for o in (cache, there)]
         assert torch.equal(*crops)
+
+def test_thousands_are_read_by_processes_and_hold_the_same(pictures, tmp_path):
+    "Nothing depends on who decodes: the pixels are in order, what cannot be read is named, no random number is used up"
+    pictures[5].write_bytes(b'no picture')
+    files = []
+    for i in range(4992):
+        files.append(tmp_path/'many'/f'{i:04}.jpg')
+        files[-1].parent.mkdir(exist_ok=True)
+        files[-1].hardlink_to(pictures[i%12])
+    files += [tmp_path/'many'/f'{i}.png' for i in range(5000, 5010)]
+    for f in files[-10:]: Image.new('L', (30, 20)).save(f)
+    before = torch.get_rng_state()
+    cache = make_cache(files, 8, tmp_path/'caches', bar=False, skip=True)
+    assert torch.equal(before, torch.get_rng_state())
+    assert cache.unreadable == files[5:4992:12]
+    for i in (*[i for i in range(0, 4992, 227) if i%12 != 5], 4995, 5001):
+        with Image.open(files[i]) as im: written = im.size, im.mode
+        assert np.array_equal(cache[i], presized(read_image(files[i]), 8)[0])
+        assert cache.size_and_mode(files[i]) == written
+    with pytest.raises(ValueError, match='416 pictures cannot be read'):
+        make_cache(files, 8, tmp_path/'caches', bar=False)

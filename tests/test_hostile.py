@@ -123,8 +123,10 @@ def test_folders(name, tmp_path, capsys, monkeypatch):
     make(tmp_path/'pets')
     if words: assert words in one_sentence(capsys, sota_train, '--data', tmp_path/'pets', '--out', tmp_path/'out')
     else:
-        split = read_pictures(tmp_path/'pets', tiny, False, 0)
-        text = overview_text(overview(split))
+        split,cache = read_pictures(tmp_path/'pets', tiny, False, 0)
+        about = overview(split, cache)
+        text = overview_text(about)
+        assert about == overview(split)
         assert split.classes == ['cat', 'dog'] and len(split.files) >= 10 and text.replace('\n', '').isprintable()
     assert not (tmp_path/'out').exists()
 
@@ -148,7 +150,7 @@ def test_tables(name, pets, tmp_path, capsys):
     lines,words = tables[name]
     (tmp_path/'table.csv').write_text('\n'.join(lines), newline='')
     if words: assert words in one_sentence(capsys, sota_train, '--data', tmp_path/'table.csv', '--out', tmp_path/'out')
-    else: assert len(read_pictures(tmp_path/'table.csv', tiny, False, 0).files) == 10
+    else: assert len(read_pictures(tmp_path/'table.csv', tiny, False, 0)[0].files) == 10
 
 # Pictures
 
@@ -164,7 +166,7 @@ def test_all_unreadable_at_once(pets, tmp_path, capsys):
     for words in ([], ['--loader', 'fastai']):
         said = one_sentence(capsys, sota_train, '--data', pets, '--out', tmp_path/'out', *words)
         assert all(o in said for o in names) and not (tmp_path/'out').exists()
-    split = read_pictures(pets, tiny, True, 0)
+    split,_ = read_pictures(pets, tiny, True, 0)
     assert {f.name for f in split.unreadable} == names and len(split.files) == 10
     assert all(o in overview_text(overview(split)) for o in names)
 

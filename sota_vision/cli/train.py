@@ -126,18 +126,19 @@ def read_pictures(
     recipe,         # The `Recipe` that they shall be trained with
     skip:bool,      # Go on without pictures that cannot be read?
     split_seed:int  # Which fifth validates, if the folder does not say
-):                  # -> Split; a `ValueError` that names all pictures which cannot be read, unless `skip`
+) -> tuple:         # (`Split`, `ImageCache` or None); a `ValueError` naming all that cannot be read, unless `skip`
     "Scan the folder, and decode every picture once"
     from sota_vision.data.cache import make_cache, read_error, unreadable_error
     from sota_vision.data.folders import scan
     from sota_vision.data.images import map_files
     split = scan(path, seed=split_seed, skip=skip)
-    if recipe.loader == 'cached': bad = make_cache(split.files, recipe.presize, skip=skip).unreadable
+    cache = make_cache(split.files, recipe.presize, skip=skip) if recipe.loader == 'cached' else None
+    if cache: bad = cache.unreadable
     else:
         wrong = dict(zip(split.files, map_files(read_error, split.files)))
         bad = [f for f,e in wrong.items() if e]
         if bad and not skip: raise unreadable_error([wrong[f] for f in bad])
-    return split.without(bad) if bad else split
+    return split.without(bad) if bad else split, cache
 
 def train_one(
     recipe,         # A `Recipe`
@@ -199,7 +200,7 @@ def train_all(
     from sota_vision.train import check_batch, fit
     recipe = from_dict(start['recipe'])
     read = partial(read_pictures, Path(start['data']), recipe, start['skip_unreadable'], start['split_seed'])
-    split = machine_first(read)
+    split,cache = machine_first(read)
     check_same([(os.path.relpath(f, split.root), split.label_of(f)) for f in split.files], 'pictures')
     n,each = len(split.train), processes()
     if not start['own_bs']:
@@ -211,7 +212,7 @@ def train_all(
         for seed,one,new in zip(start['seeds'], folders, todo):
             if new: fit(recipe, split, seed, checkpoint=one/'checkpoint.pt')
         return
-    about,done = overview(split, bar=True) | dict(source=start['source']), []
+    about,done = overview(split, cache, bar=True) | dict(source=start['source']), []
     print(f'{"from":<12}{about["source"]}', overview_text(about),
           f'{"net":<12}{net_line(recipe)}',
           f'{"results":<12}{folder}', sep='\n', flush=True)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from fastprogress.fastprogress import progress_bar
-from .images import map_files, read_image
+from .images import map_files, read_file, read_image
 from ..files import cache_folder, most_bytes
 
 # %% ../../nbs/api/05_data_cache.ipynb #cc209e56
@@ -49,11 +49,12 @@ class ImageCache:
         files:list,         # Paths of the pictures
         presize:int,        # Shorter side of each, in pixels
         pixels:np.ndarray,  # Flat uint8, a memory map or an array
-        table:np.ndarray    # (n, 3) int64: height, width, where the center crop starts; zeros if it cannot be read
+        table:np.ndarray,   # (n, 3) int64: height, width, where the center crop starts; zeros if it cannot be read
+        written:list        # ((width, height) in pixels, such as 'RGB') of each file; anything if it cannot be read
     ):
         self.rows = {str(f): i for i,f in enumerate(files) if table[i,0]}
         self.unreadable = [f for i,f in enumerate(files) if not table[i,0]]
-        self.presize,self.pixels = presize, pixels
+        self.presize,self.pixels,self.written = presize, pixels, written
         self.stamps = [file_stamp(f) for f in files]
         self.shapes,self.crop_offsets = table[:,:2], table[:,2]
         sizes = 3*self.shapes.prod(1)
@@ -74,6 +75,13 @@ class ImageCache:
         "Where the pixels of `file` are, as it is now"
         i = self.rows.get(str(file))
         return i if i is not None and self.stamps[i] == file_stamp(file) else None
+
+    def size_and_mode(self,
+        file:Path   # A picture
+    ) -> tuple:     # ((width, height) in pixels, such as 'RGB'); None if it is not here
+        "What `file` said of itself when it was decoded"
+        i = self.rows.get(str(file))
+        return None if i is None else self.written[i]
 
     def crop_starts(self,
         rows:list,  # Positions in the cache
@@ -142,7 +150,7 @@ def cache_to_device(
     return DeviceImageCache(cache, device)
 
 # %% ../../nbs/api/05_data_cache.ipynb #6e5877ab
-version = 4     # of what a cache holds
+version = 5     # of what a cache holds
 part_prefix = '.part-of-a-cache-'
 
 def cache_bytes(
@@ -207,28 +215,32 @@ def read_error(
     except ValueError as e: return e
 
 def _decode(files, presize, bar, skip):
-    "Yield (array, crop offset) of each of `files`, in order, an empty one for a file that cannot be read, if `skip`"
+    "Yield (array, crop offset, size and mode) of each of `files`, in order, empty for a bad one if `skip`"
     def one(f):
-        try: return presized(read_image(f), presize)
+        try: im,written = read_file(f)
         except ValueError as e: return e
+        return *presized(im, presize), written
+    nothing = np.zeros((0, 0, 3), np.uint8), 0, ((0, 0), '')
     wrong,made = [], map_files(one, files)
     for got in progress_bar(made, total=len(files), leave=False) if bar else made:
         if isinstance(got, ValueError): wrong.append(got)
-        if skip or not wrong: yield (np.zeros((0, 0, 3), np.uint8), 0) if isinstance(got, ValueError) else got
+        if skip or not wrong: yield nothing if isinstance(got, ValueError) else got
     if wrong and not skip: raise unreadable_error(wrong)
 
 def _write(files, presize, bar, skip, folder):
     "Decode `files` into `pixels` and `table.npz` in `folder`"
-    table,check = [], 0
+    table,written,check = [], [], 0
     with open(folder/'pixels', 'wb') as f:
-        for x,offset in _decode(files, presize, bar, skip):
+        for x,offset,o in _decode(files, presize, bar, skip):
             data = x.tobytes()
             check = zlib.crc32(data, check)
             f.write(data)
             table.append((*x.shape[:2], offset))
+            written.append(o)
         f.flush()
         os.fsync(f.fileno())
-    np.savez(folder/'table.npz', table=np.array(table, np.int64), crc32=check)
+    sizes,modes = zip(*written)
+    np.savez(folder/'table.npz', table=np.array(table, np.int64), sizes=np.array(sizes), modes=modes, crc32=check)
 
 def _open(files, presize, folder):
     "The cache in `folder`; None if there is none, or if it is damaged, and then it is removed"
@@ -237,7 +249,8 @@ def _open(files, presize, folder):
     try:
         pixels,made = np.memmap(folder/'pixels', np.uint8, 'r'), np.load(folder/'table.npz')
         if zlib.crc32(pixels) != made['crc32']: raise ValueError('the pixels were damaged')
-        return ImageCache(files, presize, pixels, made['table'])
+        written = [*zip(map(tuple, made['sizes'].tolist()), made['modes'].tolist())]
+        return ImageCache(files, presize, pixels, made['table'], written)
     except Exception: _remove(folder)   # whatever is wrong with it: it can be made again
 
 def _keep(files, presize, bar, skip, final):
@@ -276,6 +289,6 @@ def make_cache(
     if cache := _open(files, presize, final): return cache
     warnings.warn(f'cannot keep the decoded pictures in {folder} ({why}): '
                   'they stay in memory and will be decoded again next time')
-    made = list(_decode(files, presize, bar, skip))
-    table = np.array([(*o.shape[:2], start) for o,start in made], np.int64)
-    return ImageCache(files, presize, np.concatenate([o.ravel() for o,_ in made]), table)
+    pics,starts,written = zip(*_decode(files, presize, bar, skip))
+    table = np.array([(*o.shape[:2], start) for o,start in zip(pics, starts)], np.int64)
+    return ImageCache(files, presize, np.concatenate([o.ravel() for o in pics]), table, written)

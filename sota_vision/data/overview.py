@@ -43,11 +43,12 @@ def size_and_mode(
 
 def overview(
     split:Split,    # Which pictures train and which validate
+    cache=None,     # Their `ImageCache`, which knows their sizes and modes; None: each is opened
     shown:int=20,   # Names to keep of what may be many
     bar:bool=False  # Show progress?
 ) -> dict:          # Fit for JSON
     "What there is to know about the pictures of `split` before a net sees them"
-    looked = map_files(size_and_mode, split.files)
+    looked = map(cache.size_and_mode, split.files) if cache else map_files(size_and_mode, split.files)
     seen = [o for o in (progress_bar(looked, total=len(split.files), leave=False) if bar else looked) if o]
     sizes = sorted((o for o,_ in seen), key=lambda o: o[0]*o[1]) or [(0, 0)]
     counts,valid = split.counts(), set(split.valid)
