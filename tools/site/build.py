@@ -8,7 +8,7 @@ import nbformat
 from nbformat.v4 import new_markdown_cell
 from .deck import write_deck
 from .pages import contents, lesson_list, progress_page, results_page
-from .record import calls
+from .record import calls, trained
 from .translate import root, title_of, translate
 
 here = Path(__file__).parent
@@ -20,20 +20,24 @@ def read(page): return nbformat.read(nbs/page, as_version=4)
 
 def live(page, static, skip):
     "In a process of its own: what a page asks and shows, see `elements`"
-    import torch
     from .elements import elements
-    warnings.filterwarnings('ignore')
-    torch.set_num_threads(1)
     return elements(read(page), page, static, work/'net.pth', skip)
 
+def train(): trained(work/'net.pth')
+
 def widget_calls(page): return calls(read(page), lambda module: module == 'explore')
+
+def one_thread():
+    import torch
+    warnings.filterwarnings('ignore')
+    torch.set_num_threads(1)
 
 def workers():
     "Processes for whatever imports torch: it is imported once, they are copies"
     os.environ |= dict(MPLBACKEND='agg', SOTA_VISION_PROFILE=os.environ.get('SOTA_VISION_PROFILE', 'tiny'))
     context = get_context('forkserver')
     context.set_forkserver_preload(['sota_vision.teaching.explore', 'tools.site.elements'])
-    return ProcessPoolExecutor(min(os.cpu_count() or 1, 4), context)
+    return ProcessPoolExecutor(min(os.cpu_count() or 1, 4), context, one_thread)
 
 def live_pages(pages, static, pool):
     "Page → what `elements` found there; the playground shows the widgets of the lessons, and its own"
@@ -87,10 +91,11 @@ def build(out):
     silent = 'api/', 'solutions/', 'index.ipynb', 'your_predictions.ipynb'
     taught = [o for o in pages if not o.startswith(silent)]
     with workers() as pool:
+        net = pool.submit(train)     # first, so that no page has to wait for it
         results = pool.submit(results_page).result()
         epub = pool.submit(book, pages, dict(results=results))
         found = live_pages(taught, work/'static', pool)
-        epub.result()
+        for o in (net, epub): o.result()
     asked = {title_of(read(p)): [e for e in es.values() if e.card] for p,es in sorted(found.items())}
     cards = write_deck(work/'static'/'sota_vision.apkg', asked)
     said(f'{len(list((work/"static"/"frames").iterdir()))} frames, {cards} questions')
