@@ -1,7 +1,7 @@
 "The image cache survives what a disk and a killed process do to it, and names what it cannot read"
-import hashlib, json, os, random, signal, time, warnings
+import hashlib, json, os, random, signal, sys, time, warnings
 import numpy as np
-import pytest, torch
+import psutil, pytest, torch
 from PIL import Image
 from sota_vision.data.cache import DeviceImageCache, make_cache, part_prefix, presized
 from sota_vision.data.images import read_image
@@ -246,23 +246,37 @@ def test_same_crops_on_the_card(pictures, tmp_path):
         crops = [(torch.manual_seed(0), o.crops([*range(12)], rand))[1].cpu() for o in (cache, there)]
         assert torch.equal(*crops)
 
-def test_thousands_are_read_by_processes_and_hold_the_same(pictures, tmp_path):
-    "Nothing depends on who decodes: the pixels are in order, what cannot be read is named, no random number is used up"
+@pytest.fixture
+def thousands(pictures, tmp_path):
+    "So many that processes read them; one in twelve is damaged"
     pictures[5].write_bytes(b'no picture')
-    files = []
-    for i in range(4992):
-        files.append(tmp_path/'many'/f'{i:04}.jpg')
-        files[-1].parent.mkdir(exist_ok=True)
-        files[-1].hardlink_to(pictures[i%12])
-    files += [tmp_path/'many'/f'{i}.png' for i in range(5000, 5010)]
+    files = [tmp_path/'many'/f'{i:04}.jpg' for i in range(5520)]
+    files[0].parent.mkdir()
+    for i,f in enumerate(files): f.hardlink_to(pictures[i%12])
+    files += [tmp_path/'many'/f'{i}.png' for i in range(6000, 6010)]
     for f in files[-10:]: Image.new('L', (30, 20)).save(f)
+    return files
+
+def test_thousands_are_read_by_processes_and_hold_the_same(thousands, tmp_path):
+    "Nothing depends on who decodes: the pixels are in order, what cannot be read is named, no random number is used up"
     before = torch.get_rng_state()
-    cache = make_cache(files, 8, tmp_path/'caches', bar=False, skip=True)
+    cache = make_cache(thousands, 8, tmp_path/'caches', bar=False, skip=True)
     assert torch.equal(before, torch.get_rng_state())
-    assert cache.unreadable == files[5:4992:12]
-    for i in (*[i for i in range(0, 4992, 227) if i%12 != 5], 4995, 5001):
-        with Image.open(files[i]) as im: written = im.size, im.mode
-        assert np.array_equal(cache[i], presized(read_image(files[i]), 8)[0])
-        assert cache.size_and_mode(files[i]) == written
-    with pytest.raises(ValueError, match='416 pictures cannot be read'):
-        make_cache(files, 8, tmp_path/'caches', bar=False)
+    assert cache.unreadable == thousands[5:5520:12]
+    for i in (*[i for i in range(0, 5520, 227) if i%12 != 5], 5523, 5529):
+        file = thousands[i]
+        with Image.open(file) as im: written = im.size, im.mode
+        assert np.array_equal(cache[i], presized(read_image(file), 8)[0]) and cache.size_and_mode(file) == written
+    with pytest.raises(ValueError, match='460 pictures cannot be read'):
+        make_cache(thousands, 8, tmp_path/'caches', bar=False)
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='only Linux reads by processes')
+@pytest.mark.parametrize('sign', [signal.SIGKILL, signal.SIGTERM])
+def test_no_process_stays_behind(sign, thousands, tmp_path):
+    pid = child(make_cache, [o for o in thousands if o.stat().st_size > 20], presize, tmp_path/'caches', False)
+    # results are on their way when some have arrived
+    while not any(f.stat().st_size > 5e6 for f in (tmp_path/'caches').rglob('pixels')): time.sleep(.01)
+    assert (workers := psutil.Process(pid).children())
+    os.kill(pid, sign)
+    os.waitpid(pid, 0)
+    assert not psutil.wait_procs(workers, timeout=20)[1]

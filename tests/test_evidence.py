@@ -90,6 +90,7 @@ def test_find():
 
 @pytest.mark.parametrize('words, sentence', [
     (('run', 'attention'), "no claim called 'attention'"), (('run', 'tta', '--seeds', 0), 'seeds=0'),
+    (('run', 'tta', '--seeds', 10**9), 'seeds=1000000000'),
     (('run', 'tta', '--minutes', 0), 'minutes=0'),
     (('run', 'tta', '--minutes', 'nan'), 'minutes=nan'),
     (('run', 'staircase'), 'staircase-cache is not asked at the scale synthetic'),

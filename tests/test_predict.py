@@ -92,7 +92,8 @@ def test_unreadable_pictures_cost_only_their_own_answer(bundle, files, tmp_path,
     assert 'cannot be read' in next(csv.DictReader(io.StringIO(out)))['error']
 
 @pytest.mark.parametrize('args, words', [
-    (['--tta', '-1'], 'tta=-1'), (['--bs', '0'], 'bs=0'), (['--json', '--csv'], 'choose one'),
+    (['--tta', '-1'], 'tta=-1'), (['--tta', '1001'], 'tta=1001'),
+    (['--bs', '0'], 'bs=0'), (['--json', '--csv'], 'choose one'),
     (['--tta', 'x'], "'x'"), (['--out', 'x'], '--out')])
 def test_value(bundle, files, capsys, args, words): assert words in mistake(capsys, bundle, files[0], *args)[1]
 

@@ -241,6 +241,7 @@ def test_the_epub_is_whole(site):
         names = set(book.namelist())
         assert book.infolist()[0].filename == 'mimetype' and not book.infolist()[0].compress_type
         assert {o.removesuffix('.html')+'.xhtml' for o in texts} <= names
+        assert not [o for o in names if 'frames/' in o], 'a book has no widgets to show frames in'
         for name in names:
             if not name.endswith(('.xhtml', '.opf', '.ncx', '.xml')): continue
             found = [o.attrib for o in ElementTree.fromstring(book.read(name)).iter()]

@@ -32,7 +32,7 @@ def sota_evidence(
     if action == 'show':
         print(verdict_table(claim_verdicts(*claims, scale=scale, file=out)).drop(columns='sentence').to_string())
         return
-    if seeds is not None and seeds < 1: raise ValueError(f'seeds={seeds}: it must be 1 or more')
+    if seeds is not None and not 1 <= seeds <= 1000: raise ValueError(f'seeds={seeds}: it must be 1 to 1000')
     if minutes is not None and not minutes > 0: raise ValueError(f'minutes={minutes}: it must be above 0')
     if lacking := [c.id for c in chosen if claims and scale != 'quick' and scale not in c.regimes]:
         raise ValueError(f'{lacking[0]} is not asked at the scale {scale}: '

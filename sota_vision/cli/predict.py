@@ -101,7 +101,7 @@ def sota_predict(
     "Tell what is on pictures; progress goes to the error stream, answers to the output"
     if json and csv: raise ValueError('--json and --csv: choose one of them')
     if bs < 1: raise ValueError(f'bs={bs}: it must be 1 or more')
-    if tta < 0: raise ValueError(f'tta={tta}: it must be 0 or more')
+    if not 0 <= tta <= 1000: raise ValueError(f'tta={tta}: it must be 0 to 1000')
     from tqdm import tqdm
     from sota_vision.sharing.hub import open_bundle
     from sota_vision.sharing.predict import predict_each

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['background', 'scale_to_bytes', 'raw_mode', 'grey_bytes', 'to_rgb', 'known_formats', 'open_picture', 'name_what_fails',
-           'read_file', 'read_image', 'mean_bytes', 'map_files']
+           'read_file', 'read_image', 'mean_bytes', 'end_with_parent', 'map_files']
 
 # %% ../../nbs/api/03_data_images.ipynb #f4d7c724
-import io, os, stat, sys
+import ctypes, io, os, signal, stat, sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
@@ -139,6 +139,12 @@ def mean_bytes(
     some = [*filter(os.path.isfile, files[::max(1, len(files)//n)])]
     return sum(map(os.path.getsize, some))/max(1, len(some))
 
+def end_with_parent(
+    worker:int  # Number of the process
+):
+    "Let Linux end this process when the one that started it is killed, even if somebody should take results first"
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
 def map_files(
     func,       # Of a file
     files:list, # Paths
@@ -152,7 +158,7 @@ def map_files(
         # a generator of its own, so that the random numbers of whoever asks stay what they are
         yield from chain.from_iterable(DataLoader(
             parts, batch_size=None, collate_fn=one, num_workers=len(os.sched_getaffinity(0)),
-            multiprocessing_context='fork', generator=torch.Generator()))
+            multiprocessing_context='fork', worker_init_fn=end_with_parent, generator=torch.Generator()))
     # below 4 kB it is Python that takes the time, and threads only wait for each other
     elif mean_bytes(files) < 4096: yield from map(func, files)
     else:

@@ -20,7 +20,6 @@ def read(page): return nbformat.read(nbs/page, as_version=4)
 
 def live(page, static, skip):
     "In a process of its own: what a page asks and shows, see `elements`"
-    os.environ |= dict(MPLBACKEND='agg', SOTA_VISION_PROFILE=os.environ.get('SOTA_VISION_PROFILE', 'tiny'))
     import torch
     from .elements import elements
     warnings.filterwarnings('ignore')
@@ -29,14 +28,20 @@ def live(page, static, skip):
 
 def widget_calls(page): return calls(read(page), lambda module: module == 'explore')
 
-def live_pages(pages, static):
+def workers():
+    "Processes for whatever imports torch: it is imported once, they are copies"
+    os.environ |= dict(MPLBACKEND='agg', SOTA_VISION_PROFILE=os.environ.get('SOTA_VISION_PROFILE', 'tiny'))
+    context = get_context('forkserver')
+    context.set_forkserver_preload(['sota_vision.teaching.explore', 'tools.site.elements'])
+    return ProcessPoolExecutor(min(os.cpu_count() or 1, 4), context)
+
+def live_pages(pages, static, pool):
     "Page → what `elements` found there; the playground shows the widgets of the lessons, and its own"
-    shown = {o: widget_calls(o) for o in pages}
+    shown = dict(zip(pages, pool.map(widget_calls, pages)))
     others = {name for page,names in shown.items() if page != playground for name in names.values()}
     order = sorted(pages, key=lambda o: (not shown[o], o))      # those that take longest first
-    with ProcessPoolExecutor(min(os.cpu_count() or 1, 4), get_context('spawn')) as pool:
-        jobs = [pool.submit(live, o, static, others if o == playground else ()) for o in order]
-        found = {o: job.result() for o,job in zip(order, jobs)}
+    jobs = [pool.submit(live, o, static, others if o == playground else ()) for o in order]
+    found = {o: job.result() for o,job in zip(order, jobs)}
     drawn = {e.name: e for page,es in found.items() if page != playground for e in es.values() if e.kind == 'widget'}
     found[playground] |= {i: drawn[name] for i,name in shown[playground].items() if name in drawn}
     return found
@@ -52,11 +57,17 @@ def write_source(folder, pages, found, extra):
         nbformat.write(nb, folder/page)
     for name,text in extra.items(): (folder/f'{name}.md').write_text(text, encoding='utf-8')
 
-def sphinx(builder, source, out):
-    "Start Sphinx"
+def sphinx(builder, source, out, static):
+    "Run Sphinx"
     trees = work/f'{builder}.trees'
-    command = [sys.executable, '-m', 'sphinx', '-q', '-b', builder, '-c', here, '-d', trees, source, out]
-    return subprocess.Popen(command, env=os.environ | dict(SITE_STATIC=str(work/'static')))
+    command = [sys.executable, '-m', 'sphinx', '-q', '-j', 'auto', '-b', builder, '-c', here, '-d', trees, source, out]
+    if subprocess.run(command, env=os.environ | dict(SITE_STATIC=str(static))).returncode:
+        sys.exit('Sphinx failed: see above')
+
+def book(pages, extra):
+    "The EPUB, which has no widgets to wait for, nor frames to carry"
+    write_source(work/'epub', pages, {}, extra)
+    sphinx('epub', work/'epub', work/'epub.out', here/'static')
 
 def lighten(out):
     "Take away the scripts that only the search page has a use for, and the icons that the page has as a font as well"
@@ -75,16 +86,17 @@ def build(out):
     def said(what): print(f'{time()-t:6.1f} s  {what}', flush=True)
     silent = 'api/', 'solutions/', 'index.ipynb', 'your_predictions.ipynb'
     taught = [o for o in pages if not o.startswith(silent)]
-    found = live_pages(taught, work/'static')
+    with workers() as pool:
+        results = pool.submit(results_page).result()
+        epub = pool.submit(book, pages, dict(results=results))
+        found = live_pages(taught, work/'static', pool)
+        epub.result()
     asked = {title_of(read(p)): [e for e in es.values() if e.card] for p,es in sorted(found.items())}
     cards = write_deck(work/'static'/'sota_vision.apkg', asked)
     said(f'{len(list((work/"static"/"frames").iterdir()))} frames, {cards} questions')
-    results = results_page()
     extra = dict(results=results, progress=progress_page(lesson_list(found, read), cards))
     write_source(work/'html', pages, found, extra)
-    write_source(work/'epub', pages, {}, dict(results=results))
-    runs = [sphinx(o, work/o, work/f'{o}.out') for o in ('html', 'epub')]
-    if any([o.wait() for o in runs]): sys.exit('Sphinx failed: see above')
+    sphinx('html', work/'html', work/'html.out', work/'static')
     shutil.move(work/'html.out', out)
     lighten(out)
     shutil.copy(work/'epub.out'/'sota_vision.epub', out/'_static'/'sota_vision.epub')

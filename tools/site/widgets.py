@@ -90,12 +90,14 @@ def words_of(fig):
 def drawn(f, values, dpi=100):
     "The picture of `f(**values)` and its words; in place of the picture None if `f` refuses the values"
     import matplotlib.pyplot as plt
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     before = set(plt.get_fignums())
     try:
         fig = f(**values)
-        buffer = io.BytesIO()
-        fig.savefig(buffer, format='png', dpi=dpi)
-        return Image.open(buffer).convert('RGB'), words_of(fig)
+        fig.set_dpi(dpi)
+        canvas = FigureCanvasAgg(fig)
+        canvas.draw()       # once: `savefig` draws twice, and packs what is unpacked here again
+        return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert('RGB'), words_of(fig)
     except ValueError as e: return None, str(e)
     finally:
         for num in set(plt.get_fignums())-before: plt.close(num)
