@@ -22,15 +22,15 @@ small = recipe('progressive', 'quick', tta=1, label_smoothing=.1)
 @pytest.mark.parametrize('split', ['folders', 'tuning', 'random', 'random_per_stage'])
 def test_one_scan_and_each_picture_once(split, base, tmp_path, monkeypatch):
     "A run lists no folder twice and decodes no picture twice, whatever validates"
-    listed,decoded,walk,read = Counter(), Counter(), os.scandir, cache.read_image
+    listed,decoded,walk,read = Counter(), Counter(), os.scandir, cache.read_file
     def scandir(path='.'):
         listed[str(path)] += 1
         return walk(path)
-    def read_image(source):
+    def read_file(source):
         decoded[str(source)] += 1
         return read(source)
     monkeypatch.setattr(os, 'scandir', scandir)
-    monkeypatch.setattr(cache, 'read_image', read_image)
+    monkeypatch.setattr(cache, 'read_file', read_file)
     result = fit(replace(small, split=split), base.root, bar=False, caches=tmp_path/'caches')
     inside = {k: n for k,n in listed.items() if k.startswith(str(base.root))}
     assert inside and set(inside.values()) == {1}
