@@ -482,13 +482,13 @@ def plot_overview(
     ax.set_xscale('symlog', linthresh=2, linscale=1)
     ax.set_yticks(range(len(names)), names, fontsize=7.5)
     ticks = (-40, -10, -2, -1, 0, 1, 2, 10, 40)
-    ax.set_xticks(ticks, [f'{t:+d}' if t else '0' for t in ticks])
+    ax.set_xticks(ticks, [f'{t:+d}'.replace('-', '−') if t else '0' for t in ticks])
     ax.set(ylim=(len(names)-.5, -.7),
            xlabel='against the claim  ←  in units of the smallest difference that would matter  →  as claimed')
     marks = [plt.Line2D([], [], color='0.3', ls='', marker=m, mfc='white' if s == 'undecided' else '0.3', label=s)
              for s,(_,m) in looks.items()]
     marks += [plt.Line2D([], [], color=colors[s], lw=2, label=pictures_of[s]) for s in shown]
-    ax.legend(handles=marks, fontsize=8, ncols=2)
+    fig.legend(handles=marks, fontsize=8, ncols=len(marks), loc='outside upper center')     # nowhere over an interval
     ax.grid(axis='y', alpha=.2)
     return fig
 
