@@ -133,6 +133,18 @@ def test_minutes(tmp_path, pictures):
     run_claims([pair], 'synthetic', tmp_path/'l', pictures, minutes=.1/60, runner=long, say=said.append)
     assert len(Ledger(tmp_path/'l').runs) == 2 and said[-1].startswith('stopped before ')
 
+def test_all_pictures_cost_more_than_some(tmp_path, pictures):
+    "What is known from runs on a few pictures foretells a run on all of them in proportion"
+    few = replace(pair, regimes=dict(synthetic=Regime(base, (0, 1, 2), subset=(8, 6))))
+    def short(job, split): return pretend(job, split) | dict(dataset=dict(train=8, valid=6))
+    run_claims([few], 'synthetic', tmp_path/'l', pictures, seeds=1, runner=short, say=silent)
+    ledger = Ledger(tmp_path/'l')
+    for run in ledger.runs.values(): run['wall'] = 1.
+    alone = few.job('one', 0, 'synthetic')
+    one,all_ = (ledger.expected(replace(alone, seed=9, recipe=replace(alone.recipe, bs=4), subset=s), 'synthetic',
+                                (800, 600)) for s in ((8, 6), ()))
+    assert all_ == pytest.approx(100*one)
+
 # Verdicts
 
 def ledger_of(file, diffs, claim=pair, views=None):

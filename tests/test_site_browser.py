@@ -48,9 +48,13 @@ class Visit:
         self.page,self.faults,self.finished = page,[],[]
         page.on('console', lambda m: self.faults.append(m.text) if m.type == 'error' else None)
         page.on('pageerror', lambda e: self.faults.append(str(e)))
-        page.on('requestfailed', lambda r: self.faults.append(f'failed: {r.url}'))
+        page.on('requestfailed', self.failed)
         page.on('request', lambda r: self.asked(r.url, host))
         page.on('requestfinished', lambda r: self.finished.append(r))
+
+    def failed(self, request):
+        "A frame that is given up for the next one, or since the page is closed, is no fault"
+        if request.failure != 'net::ERR_ABORTED': self.faults.append(f'{request.failure}: {request.url}')
 
     def asked(self, url, host):
         if not url.startswith((host, 'data:', 'blob:')): self.faults.append(f'asked {url}')

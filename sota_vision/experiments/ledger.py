@@ -191,16 +191,16 @@ class Ledger:
 
     def expected(self,
         job:Job,    # What is to be run
-        scale:str   # At which scale
+        scale:str,  # At which scale
+        counts:tuple    # Training and validation pictures that there are
     ) -> float:     # Seconds; 0 where nothing is known
         "How long a run will take: what the same recipe took, else in proportion to what other runs computed"
         found = [r for r in self.runs.values() if r['scale'] == scale and 'diverged' not in r]
         same = [r['wall'] for r in found
                 if (from_dict(r['recipe']), r['variant'], r['subset']) == (job.recipe, job.variant, list(job.subset))]
         if same: return max(same)
-        counts = [(r['dataset']['train'], r['dataset']['valid']) for r in found]
-        rates = [r['wall']/work(from_dict(r['recipe']), *n) for r,n in zip(found, counts)]
-        return median(rates)*work(job.recipe, *(job.subset or max(counts))) if rates else 0.
+        rates = [r['wall']/work(from_dict(r['recipe']), r['dataset']['train'], r['dataset']['valid']) for r in found]
+        return median(rates)*work(job.recipe, *(job.subset or counts)) if rates else 0.
 
 # %% ../../nbs/api/22_experiments_ledger.ipynb #ad769f75
 def planned_jobs(
@@ -254,7 +254,7 @@ def run_claims(
         with alone_with(ledger.file.resolve(), run_key(job, scale), pictures) as mine:
             if not mine or ledger.read().get(job, scale, pictures): continue    # read again: another may have done it
             used = time.monotonic()-t0
-            need = 0 if minutes is None else ledger.expected(job, scale)
+            need = 0 if minutes is None else ledger.expected(job, scale, (len(split.train), len(split.valid)))
             what = f"{describe_job(job)}, seed {job.seed}"
             if minutes is not None and used+need > 60*minutes:
                 say(f'stopped before {what}: {need:.0f} s expected, {60*minutes-used:.0f} s left')
