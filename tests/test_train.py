@@ -7,6 +7,7 @@ import pytest, torch
 from fastai.vision.all import Callback, load_learner
 from PIL import Image
 from sota_vision import train
+from sota_vision.cli.train import advice
 from sota_vision.data import cache
 from sota_vision.data.folders import scan
 from sota_vision.data.sources import data_path
@@ -110,3 +111,10 @@ def test_same_net_twice_on_the_card(base, tmp_path):
 def test_commit_is_told_in_a_checkout():
     said = train.commit()
     assert said is None or len(said.split('-')[0]) >= 7
+
+def test_advice_for_few_pictures():
+    "Who has few pictures learns that five epochs of them are few steps, and what to do"
+    few = Recipe(bs=64, epochs=5)
+    assert '10 steps are few' in advice(few, 145) and '--epochs 100 makes 200' in advice(few, 145)
+    assert advice(few, 60), 'a last batch that is dropped leaves none, and is no reason to fail'
+    assert not advice(few, 10_000) and not advice(replace(few, pretrained=True, arch='resnet18'), 145)

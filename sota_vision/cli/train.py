@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['stages', 'recipe_flags', 'out_folders', 'check_new', 'check_within', 'read_start', 'accuracy_line', 'plan',
-           'read_pictures', 'train_one', 'reached', 'net_line', 'train_all', 'sota_train']
+           'read_pictures', 'train_one', 'reached', 'net_line', 'advice', 'train_all', 'sota_train']
 
 # %% ../../nbs/api/41_cli_train.ipynb #b80466c2
 import argparse, json, os, shutil
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, fields, replace
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Annotated
 from fastcore.docments import docments
@@ -187,6 +188,16 @@ def net_line(
     begun = ', pretrained: an epoch with its body frozen, then' if recipe.pretrained else ','
     return f'{recipe.arch}, {recipe.size} px{begun} {recipe.epochs} epochs of batches of {recipe.bs}'
 
+def advice(
+    recipe, # A `Recipe`
+    n:int   # Training pictures
+) -> str:   # One line, '' where there is nothing to say
+    "What to do about a training that ends before a net from scratch has learned much"
+    each = max(1, n//recipe.bs)
+    if recipe.pretrained or recipe.stages or each*recipe.epochs >= 100: return ''
+    return (f'{"advice":<12}{each*recipe.epochs} steps are few for a net from scratch: --epochs {ceil(200/each)} makes '
+            f'{ceil(200/each)*each}, --pretrained begins with a trained net\n')
+
 def train_all(
     start:dict,     # What is to be done, as `start.json` says
     folder:Path,    # Of the command
@@ -215,7 +226,7 @@ def train_all(
     about,done = overview(split, cache, bar=True) | dict(source=start['source']), []
     print(f'{"from":<12}{about["source"]}', overview_text(about),
           f'{"net":<12}{net_line(recipe)}',
-          f'{"results":<12}{folder}', sep='\n', flush=True)
+          f'{advice(recipe, n)}{"results":<12}{folder}', sep='\n', flush=True)
     for seed,one,new in zip(start['seeds'], folders, todo):
         one.mkdir(exist_ok=True)
         done.append(train_one(recipe, split, seed, one, about, start.get('tracker')) if new else read_run(one))

@@ -92,7 +92,8 @@ def overview_text(
                                    'the smallest: --class-weights weighs them alike'))
     if about['missing']: lines.append(('missing', f'no validation picture of {some_of(about["missing"])}'))
     if same['groups']:
-        lines.append(('twice', f'{same["groups"]:,} pictures are there more than once, {same["across_split"]:,} '
+        lines.append(('twice', f'{same["groups"]:,} {"picture is" if same["groups"] == 1 else "pictures are"} '
+                               f'there more than once, {same["across_split"]:,} '
                                f'of them in training and validation, {same["across_classes"]:,} in two classes'))
         lines += [('', ' = '.join(map(printable, o))) for o in same['names'][:5]]
     if about['passed_over']: lines.append(('passed over', counted(about['passed_over'])))
