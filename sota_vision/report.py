@@ -67,6 +67,7 @@ def plot_curves(
     left.legend()
     right.plot(x, [100*o.get('accuracy', np.nan) for o in epochs], 'o-')
     right.set(xlabel='epoch', ylabel='validation accuracy (%)')
+    for ax in (left, right): ax.xaxis.get_major_locator().set_params(integer=True)
     return fig
 
 def plot_confusion(
@@ -109,7 +110,7 @@ def plot_confidence(
 
 # %% ../nbs/api/16_report.ipynb #ad54cae7
 style = '''body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
-pre{overflow:auto;background:#8881;padding:.6rem}img{max-width:100%}table{border-collapse:collapse}
+pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#8881;padding:.6rem}img{max-width:100%}table{border-collapse:collapse}
 td,th{padding:.1rem .8rem;text-align:left;border-bottom:1px solid #8884}td+td,th+th{text-align:right}
 figure{display:inline-block;width:10rem;margin:.4rem;vertical-align:top}
 figcaption{font-size:.8rem;overflow-wrap:anywhere}
