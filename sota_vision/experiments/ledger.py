@@ -435,7 +435,8 @@ def quote(
     if v.low is None: return f'no verdict yet, {len(v.diffs)} of {len(v.claim.seeds(v.scale))} seeds'
     factor,unit = unit_of(v.claim.rule)
     digits = 1 if factor == 100 else 2
-    return f'{factor*v.mean:+.{digits}f} {unit} [{factor*v.low:+.{digits}f}, {factor*v.high:+.{digits}f}], {v.says}'
+    mean,low,high = (f'{factor*o:+.{digits}f}'.replace('-', '−') for o in (v.mean, v.low, v.high))
+    return f'{mean} {unit} [{low}, {high}], {v.says}'
 
 def arms_table(
     claim:Claim,        # About what
