@@ -10,7 +10,7 @@ BIN    := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 ENV    := .venv/made
 
 export PYTHONUTF8 := 1
-.PHONY: help run lab play site site-test test ruff nbdev-test wheel-check pytest quotes readme clean
+.PHONY: help run lab play site site-test test test-all ruff nbdev-test wheel-check pytest pytest-all quotes readme clean
 .NOTPARALLEL:
 
 help:         ## list the targets
@@ -51,14 +51,15 @@ build/axe:
 site-test: site build/axe   ## look at every page of the site in Chromium; npm brings the checker of accessibility
 	SOTA_VISION_NEED_BROWSER=1 SOTA_VISION_SITE=_docs $(BIN)/python -m pytest -rs -n 2 tests/test_site_browser.py
 
-test nbdev-test wheel-check pytest: export SOTA_VISION_PROFILE := tiny
-test nbdev-test wheel-check pytest: export SOTA_VISION_DATA :=
-test: ruff nbdev-test wheel-check pytest   ## the four below, on a small synthetic sample
+test test-all nbdev-test wheel-check pytest pytest-all: export SOTA_VISION_PROFILE := tiny
+test test-all nbdev-test wheel-check pytest pytest-all: export SOTA_VISION_DATA :=
+test: ruff nbdev-test pytest                     ## what a change needs: faults, every notebook, the quick tests
+test-all: ruff nbdev-test wheel-check pytest-all ## the same with the wheel and the slow tests, as CI runs them
 
 ruff: $(ENV)          ## look for faults and lines over 120 characters, in notebooks too
 	$(BIN)/ruff check .
 
-nbdev-test pytest: export OMP_NUM_THREADS := 1
+nbdev-test pytest pytest-all: export OMP_NUM_THREADS := 1
 nbdev-test: export SOTA_VISION_PROFILE := quick
 nbdev-test: $(ENV)    ## run every notebook and the tests in it
 	$(BIN)/nbdev_test --n_workers 2 --do_print --timing
@@ -66,7 +67,10 @@ nbdev-test: $(ENV)    ## run every notebook and the tests in it
 wheel-check: $(ENV)   ## the wheel beside the newest fastai and nbdev: every module, command and notebook
 	$(BIN)/python tests/wheel_check.py
 
-pytest: $(ENV)        ## exports, notebooks and README agree, imports point down only, and all other tests
+pytest: $(ENV)        ## exports, notebooks and README agree, imports point down only, and all other quick tests
+	$(BIN)/python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow' tests
+
+pytest-all: $(ENV)    ## the slow tests, too: processes that are killed, browsers, servers, hostile files
 	$(BIN)/python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder tests
 
 quotes: $(ENV)        ## write what the ledger says now into the prose that quotes it

@@ -7,6 +7,8 @@ from sota_vision.data.folders import scan
 from sota_vision.data.sources import data_path
 from sota_vision.recipes import recipe
 
+pytestmark = pytest.mark.slow
+
 benchmarks = load_benchmarks()
 growth,loaders,report = benchmarks.growth, benchmarks.loaders, benchmarks.report
 

@@ -5,6 +5,8 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 import pytest
 
+pytestmark = pytest.mark.slow
+
 root = Path(__file__).resolve().parents[1]
 nbs = root/'nbs'
 lessons = sorted(o.name for o in nbs.glob('[0-9][0-9]_*.ipynb'))

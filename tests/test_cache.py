@@ -55,6 +55,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system can
 def many(tmp_path_factory): return draw(tmp_path_factory.mktemp('many'), 150)
 
 @needs_fork
+@pytest.mark.slow
 def test_killed_at_any_moment(many, tmp_path):
     "After each of ten kills: nothing that looks like a cache is less than one, and the next process has the right one"
     t0 = time.perf_counter()

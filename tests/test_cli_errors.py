@@ -104,6 +104,7 @@ def test_recipe_with_a_byte_order_mark(tmp_path):
     sota_train(['--profile', 'quick', '--recipe', str(tmp_path/'mine.json'), '--out', str(tmp_path/'out')])
     assert json.loads((tmp_path/'out/run.json').read_text(encoding='utf-8'))['recipe']['arch'] == 'xresnet10'
 
+@pytest.mark.slow
 def test_exit_code(tmp_path):
     cmd = [shutil.which('sota_train', path=Path(sys.executable).parent), '--profile', 'tiny']
     cmd += ['--data', str(tmp_path/'nowhere'), '--out', str(tmp_path/'out')]

@@ -7,7 +7,8 @@ from sota_vision.cli.train import sota_train
 
 here = Path(__file__).resolve().parent
 scripts = Path(sys.executable).parent
-pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='torchrun is tried on Linux and macOS')
+pytestmark = [pytest.mark.slow,
+              pytest.mark.skipif(sys.platform == 'win32', reason='torchrun is tried on Linux and macOS')]
 
 def torchrun(*words, nodes='--nproc_per_node 2', before=(), **env):
     "Start torchrun; its processes compute with one thread each"

@@ -6,6 +6,8 @@ from sota_vision.experiments.claims import claim_table, claim_verdicts, claims, 
 from sota_vision.experiments.ledger import plot_verdicts
 from sota_vision.recipe import from_dict
 
+pytestmark = pytest.mark.slow
+
 def said(capsys, *words):
     "What the command prints, on both streams, and its exit code"
     code = None

@@ -9,6 +9,8 @@ from sota_vision.sharing.bundle import load_bundle, save_bundle
 from sota_vision.sharing.export import export_onnx, export_program
 from sota_vision.train import fit
 
+pytestmark = pytest.mark.slow
+
 missing = "no ONNX here: pip install 'sota_vision[onnx]'"
 
 @pytest.fixture(scope='module')

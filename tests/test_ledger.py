@@ -67,6 +67,7 @@ def slow(job, split):
 
 def work_on(file, pictures): run_claims([pair, other], 'synthetic', file, pictures, runner=slow, say=silent)
 
+@pytest.mark.slow
 def test_kill_loses_at_most_the_run_in_flight(tmp_path, pictures):
     "Killed at ten random moments, each time all earlier lines are there, whole, and the rest is done later"
     file,rng,before = tmp_path/'ledger', random.Random(0), 0

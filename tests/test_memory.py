@@ -4,6 +4,8 @@ from fastai.callback.core import Callback
 from sota_vision.recipes import recipe
 from sota_vision.train import fit
 
+pytestmark = pytest.mark.slow
+
 class SmallMemory(Callback):
     "A net that `most` pictures fill the memory of; it counts the steps"
     def __init__(self, most): self.most,self.steps = most, 0

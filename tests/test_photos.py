@@ -1,8 +1,11 @@
 "A short run on real photos, where there are any"
 import json
+import pytest
 from sota_vision.data.folders import scan
 from sota_vision.recipes import recipe
 from sota_vision.train import fit
+
+pytestmark = pytest.mark.slow
 
 def test_train_on_photos(photos, tmp_path):
     some = scan(photos).some(1000)

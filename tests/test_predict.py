@@ -102,6 +102,7 @@ def test_no_bundle(tmp_path, files, capsys):
     assert 'is a program' in mistake(capsys, 'export.pkl', files[0])[1]
     assert 'pictures' in mistake(capsys, tmp_path)[1]
 
+@pytest.mark.slow
 def test_names_that_are_no_text(bundle, tmp_path):
     "A file's name may hold any bytes, and the output be a pipe"
     name = os.fsencode(tmp_path)+b'/caf\xe9\n\x1b[1m.png'

@@ -16,6 +16,8 @@ from sota_vision.sharing.bundle import load_bundle, save_bundle
 from sota_vision.sharing.predict import predict
 from sota_vision.train import fit
 
+pytestmark = pytest.mark.slow
+
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *args): pass
 

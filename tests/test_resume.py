@@ -10,6 +10,8 @@ from sota_vision.data.sources import data_path
 from sota_vision.recipes import recipe
 from sota_vision.train import fit
 
+pytestmark = pytest.mark.slow
+
 class Kill(Callback):
     "Raise Ctrl-C, or send a signal, within a batch of training"
     order = -50

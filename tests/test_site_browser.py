@@ -7,6 +7,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 import pytest
 
+pytestmark = pytest.mark.slow
+
 root = Path(__file__).resolve().parents[1]
 built = os.environ.get('SOTA_VISION_SITE')      # a folder: every page is looked at; None: a few, of a site built here
 axe = Path(os.environ.get('SOTA_VISION_AXE', root/'build/axe/node_modules/axe-core/axe.min.js'))

@@ -547,6 +547,7 @@ def quick_init(monkeypatch):
     for name in ('normal_', 'trunc_normal_', 'kaiming_normal_', 'kaiming_uniform_', 'xavier_uniform_', 'uniform_'):
         monkeypatch.setattr(torch.nn.init, name, fill)
 
+@pytest.mark.slow
 def test_every_torchvision_net(quick_init):
     models = pytest.importorskip('torchvision').models
     names = models.list_models(module=models)
@@ -559,6 +560,7 @@ def test_every_torchvision_net(quick_init):
         if not (off := same_answers(with_stats(net), size)) < 1e-3: wrong[name] = off
     assert len(names) >= 80 and not wrong
 
+@pytest.mark.slow
 def test_a_hundred_timm_nets(quick_init):
     timm = pytest.importorskip('timm')
     wrong = {}
