@@ -134,6 +134,23 @@ def test_minutes(tmp_path, pictures):
     run_claims([pair], 'synthetic', tmp_path/'l', pictures, minutes=.1/60, runner=long, say=said.append)
     assert len(Ledger(tmp_path/'l').runs) == 2 and said[-1].startswith('stopped before ')
 
+def test_views_are_those_of_one_net(tmp_path, pictures):
+    "A run that is repeated for further views counts whole: no view of the first net beside one of the second"
+    def asked(accuracy, *views):
+        def run(job, split):
+            return pretend(job, split) | dict(accuracy=accuracy, views={v: dict(accuracy=accuracy) for v in views})
+        return run
+    wants = [replace(pair, views=views) for views in (('plain',), ('plain', 'mirror'))]
+    for claim,accuracy in zip(wants, (.8, .9)):
+        run_claims([claim], 'synthetic', tmp_path/'l', pictures, seeds=1, say=silent,
+                   runner=asked(accuracy, *claim.views))
+    ledger = Ledger(tmp_path/'l')
+    for claim in wants:
+        run = ledger.get(claim.job('one', 0, 'synthetic'), 'synthetic')
+        assert {run['accuracy'], *(o['accuracy'] for o in run['views'].values())} == {.9}
+    ledger.add(run | dict(accuracy=.7, views={}))
+    assert Ledger(tmp_path/'l').get(wants[1].job('one', 0, 'synthetic'), 'synthetic')['accuracy'] == .9
+
 def test_all_pictures_cost_more_than_some(tmp_path, pictures):
     "What is known from runs on a few pictures foretells a run on all of them in proportion"
     few = replace(pair, regimes=dict(synthetic=Regime(base, (0, 1, 2), subset=(8, 6))))

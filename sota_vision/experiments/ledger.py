@@ -154,10 +154,11 @@ class Ledger:
         return self
 
     def _keep(self, run):
-        "Index a run; a later line of the same run brings further views"
+        "Index a run; a later line of the same run counts instead if it brings further views: they are one net's"
         job = Job(from_dict(run['recipe']), run['seed'], run['variant'], tuple(run['subset']))
-        same = self.runs.setdefault((run_key(job, run['scale']), run['dataset']['fingerprint']), run)
-        if same is not run and 'views' in run: same['views'] = same.get('views', {}) | run['views']
+        key = run_key(job, run['scale']), run['dataset']['fingerprint']
+        there = self.runs.setdefault(key, run)
+        if run.get('views', {}).keys() - there.get('views', {}): self.runs[key] = run
 
     def add(self,
         run:dict    # Fit for JSON
