@@ -56,7 +56,8 @@ class Visit:
 
     def failed(self, request):
         "A frame that is given up for the next one, or since the page is closed, is no fault"
-        if request.failure != 'net::ERR_ABORTED': self.faults.append(f'{request.failure}: {request.url}')
+        given_up = request.failure == 'net::ERR_ABORTED' and '/frames/' in request.url
+        if not given_up: self.faults.append(f'{request.failure}: {request.url}')
 
     def asked(self, url, host):
         if not url.startswith((host, 'data:', 'blob:')): self.faults.append(f'asked {url}')
