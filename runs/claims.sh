@@ -4,7 +4,4 @@
 set -eu
 data=${1:?folder with train/ and val/} minutes=${2:?minutes} workers=${3:?processes at once} seeds=${4:?seeds of an arm}
 shift 4
-for _ in $(seq "$workers"); do
-    sota_evidence run "$@" --scale "${SCALE:-gpu}" --data "$data" --minutes "$minutes" --seeds "$seeds" &
-done
-wait
+sota_evidence run "$@" --scale "${SCALE:-gpu}" --data "$data" --minutes "$minutes" --workers "$workers" --seeds "$seeds"

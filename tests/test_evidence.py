@@ -93,7 +93,7 @@ def test_find():
 @pytest.mark.parametrize('words, sentence', [
     (('run', 'attention'), "no claim called 'attention'"), (('run', 'tta', '--seeds', 0), 'seeds=0'),
     (('run', 'tta', '--seeds', 10**9), 'seeds=1000000000'),
-    (('run', 'tta', '--minutes', 0), 'minutes=0'),
+    (('run', 'tta', '--minutes', 0), 'minutes=0'), (('run', 'tta', '--workers', 0), 'workers=0'),
     (('run', 'tta', '--minutes', 'nan'), 'minutes=nan'),
     (('run', 'staircase'), 'staircase-cache is not asked at the scale synthetic'),
     (('run', 'tta', '--scale', 'photos', '--data', 'nowhere'), 'no folder at nowhere'), (('guess',), "'guess'"),

@@ -1,7 +1,9 @@
 "The ledger: nothing lost, nothing twice, and verdicts that err no more often than they say"
-import json, multiprocessing, random, time
+import json, multiprocessing, os, random, signal, subprocess, sys, time
 from dataclasses import replace
+from pathlib import Path
 import numpy as np
+import psutil
 import pytest
 from scipy.stats import binom, ttest_1samp
 from sota_vision.data.sources import data_path
@@ -53,9 +55,10 @@ def test_other_pictures_are_other_runs(tmp_path, pictures):
     run_claims([pair], 'synthetic', tmp_path/'l', tmp_path/'copy', seeds=1, runner=run, say=silent)
     assert len(run.ran) == 4
 
-def test_views_of_all_claims_are_kept(tmp_path, pictures):
-    asks = replace(pair, id='asks', views=('plain', 'mirror'))
-    assert all(j.views == ('plain', 'mirror') for j in planned_jobs([pair], 'synthetic', catalogue=[pair, asks]))
+def test_a_shared_run_has_the_views_of_all_claims_that_were_named():
+    asks = [replace(pair, id=v, views=('plain', v)) for v in ('mirror', 'corners')]
+    assert all(j.views == ('plain', 'mirror', 'corners') for j in planned_jobs([pair, *asks], 'synthetic'))
+    assert all(j.views == ('plain', 'mirror') for j in planned_jobs([pair, asks[0]], 'synthetic'))
     assert all(j.views == () for j in planned_jobs([pair], 'synthetic'))
 
 # Nothing lost
@@ -95,6 +98,45 @@ def test_several_processes_share_the_runs(tmp_path, pictures):
     for o in workers: o.join()
     assert len(Ledger(file).runs) == len(file.read_text().splitlines()) == runs_of_both
 
+def die(job, split):
+    "A run that the system kills, as it does when memory is short"
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def endless(job, split):
+    "A run that says which process it is in and does not end"
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+def leave(job, split):
+    raise RuntimeError('out of memory')
+
+@pytest.mark.slow
+def test_workers(tmp_path, pictures):
+    "A call with two workers does all runs, none twice, counts failures, says so when one is killed, and can go on"
+    file = tmp_path/'ledger'
+    failed = run_claims([pair], 'synthetic', file, pictures, runner=leave, say=silent, workers=2)
+    assert failed == 2*len(pair.seeds('synthetic'))
+    with pytest.raises(RuntimeError, match='SIGKILL.*call this again'):
+        run_claims([pair], 'synthetic', file, pictures, runner=die, say=silent, workers=2)
+    assert run_claims([pair, other], 'synthetic', file, pictures, runner=slow, say=silent, workers=2) == 0
+    assert len(Ledger(file).runs) == len(file.read_text().splitlines()) == runs_of_both
+
+def endless_work(file, pictures):
+    run_claims([pair], 'synthetic', file, pictures, runner=endless, say=silent, workers=2)
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != 'linux', reason='only Linux ends a process with its parent')
+def test_no_worker_outlives_the_call(tmp_path, pictures):
+    program = ('from pathlib import Path; from tests.test_ledger import endless_work; '
+               f'endless_work(Path({str(tmp_path/"ledger")!r}), Path({str(pictures)!r}))')
+    parent = subprocess.Popen([sys.executable, '-c', program], stdout=subprocess.PIPE, text=True,
+                              cwd=Path(__file__).parents[1])
+    with parent.stdout as lines: workers = [psutil.Process(int(lines.readline())) for _ in range(2)]
+    parent.kill()
+    parent.wait()
+    gone,alive = psutil.wait_procs(workers, timeout=30)
+    assert not alive
+
 @pytest.mark.parametrize('cut', [1, 5, 60])
 def test_line_that_was_cut_off(cut, tmp_path, pictures):
     file,said,run = tmp_path/'ledger', [], Counted()
@@ -121,8 +163,9 @@ def test_failure_takes_no_other_run_along(tmp_path, pictures):
     def full(job, split):
         if job.recipe.epochs == 1: raise RuntimeError('CUDA out of memory\nmore of it')
         return pretend(job, split)
-    failed = run_claims([pair], 'synthetic', tmp_path/'l', pictures, seeds=2, runner=full, say=silent)
-    assert len(failed) == 2 and 'RuntimeError: CUDA out of memory' in failed[0] and len(Ledger(tmp_path/'l').runs) == 2
+    said = []
+    failed = run_claims([pair], 'synthetic', tmp_path/'l', pictures, seeds=2, runner=full, say=said.append)
+    assert failed == 2 and 'RuntimeError: CUDA out of memory' in said[0] and len(Ledger(tmp_path/'l').runs) == 2
 
 def test_minutes(tmp_path, pictures):
     "A run that would not end in time is not begun"

@@ -88,9 +88,11 @@ staircase = [
 nets = dict(synthetic=_on_drawings(arms=dict(net={})),
             photos=_on_a_tenth(), gpu=_on_card())
 
-def _asked(id, sentence, chapter, rule, expectation) -> Claim:
-    "A claim about ways to ask a trained net"
-    return Claim(id, sentence, chapter, dict(net={}), nets, rule, expectation, all_views)
+def _asked(id, sentence, chapter, rule, expectation, more_views=()) -> Claim:
+    "A claim about two ways to ask a trained net"
+    compared = tuple(side.partition(' @ ')[2] for side in (rule.against, rule.test))
+    asked = tuple(dict.fromkeys((*compared, *more_views)))
+    return Claim(id, sentence, chapter, dict(net={}), nets, rule, expectation, asked)
 
 views = [
     _asked('tta-gain', 'The mean over the plain view and four random ones is more accurate than the plain view.',
@@ -102,7 +104,8 @@ views = [
     _asked('tta-max', 'The mean of the views is more accurate than their maximum.', 'Test Time Augmentation names both',
           Rule('net @ random 4', 'net @ random 4, max', smallest=.001, by='picture'), 'A few tenths of a point.'),
     _asked('tta-number', 'Eight random views gain no more than four.', 'Test Time Augmentation, which takes four',
-          Rule('net @ random 8', 'net @ random 4', 'same', .003, by='picture'), 'Within three tenths of a point.'),
+          Rule('net @ random 8', 'net @ random 4', 'same', .003, by='picture'), 'Within three tenths of a point.',
+          all_views),
     _asked('tta-mirror', 'The mirror image alone already gains.', 'not in the chapter',
           Rule('net @ mirror', 'net @ plain', smallest=.002, by='picture'),
           'About half of what four random views gain.'),

@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['scales', 'pictures_of', 'units', 'looks', 'Regime', 'Rule', 'Claim', 'smoke', 'fingerprint', 'run_key', 'work',
-           'Ledger', 'planned_jobs', 'alone_with', 'run_claims', 'describe_job', 'Verdict', 'says', 'measure_of',
-           'picture_diffs', 'seed_values', 'judge', 'power', 'mcnemar', 'unit_of', 'verdict_table', 'quote',
-           'arms_table', 'plot_overview', 'plot_pairs', 'plot_verdicts', 'ledger_file', 'load_ledger']
+           'Ledger', 'planned_jobs', 'alone_with', 'workers_for', 'run_claims', 'describe_job', 'Verdict', 'says',
+           'measure_of', 'picture_diffs', 'seed_values', 'judge', 'power', 'mcnemar', 'unit_of', 'verdict_table',
+           'quote', 'arms_table', 'plot_overview', 'plot_pairs', 'plot_verdicts', 'ledger_file', 'load_ledger']
 
 # %% ../../nbs/api/22_experiments_ledger.ipynb #d475a137
 import gc, hashlib, json, math, os, tempfile, time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, median
 import matplotlib.pyplot as plt
@@ -22,6 +23,7 @@ import torch
 from fastcore.basics import groupby
 from filelock import FileLock, Timeout
 from scipy.stats import binomtest, nct, spearmanr, t as student_t
+from torch.multiprocessing import ProcessExitedException, start_processes
 from ..baseline import make_net
 from ..data.folders import Split, scan
 from ..data.images import read_image
@@ -207,19 +209,18 @@ class Ledger:
 def planned_jobs(
     claims:list,        # `Claim`s, the most valuable first
     scale:str,          # A key of `scales`
-    seeds:int=None,     # Seeds of each claim; None: as planned
-    catalogue:list=()   # Further claims whose views are kept when they share a run
-) -> list:              # `Job`s in their order, each once
+    seeds:int=None      # Seeds of each claim; None: as planned
+) -> list:              # `Job`s in their order, each once; a run that claims share has the views of all of them
     "What has to be run for `claims` at `scale`"
-    def of(claim, n):
+    def of(claim):
         planned = claim.seeds(scale)
-        chosen = planned if n is None else tuple(range(n)) if n > len(planned) else planned[:n]
+        chosen = planned if seeds is None else tuple(range(seeds)) if seeds > len(planned) else planned[:seeds]
         return [claim.job(arm, seed, scale) for seed in chosen for arm in claim.arms]
-    def here(claims): return [c for c in claims if scale == 'quick' or scale in c.regimes]
-    views = {}
-    for job in (j for c in here([*claims, *catalogue]) for j in of(c, None if c in catalogue else seeds)):
-        views.setdefault(run_key(job, scale), {}).update(dict.fromkeys(job.views))
-    jobs = {run_key(j, scale): j for c in here(claims) for j in of(c, seeds)}
+    jobs,views = {}, {}
+    for job in (j for c in claims if scale == 'quick' or scale in c.regimes for j in of(c)):
+        key = run_key(job, scale)
+        jobs.setdefault(key, job)
+        views.setdefault(key, {}).update(dict.fromkeys(job.views))
     return [replace(job, views=tuple(views[key])) for key,job in jobs.items()]
 
 @contextmanager
@@ -236,6 +237,13 @@ def alone_with(
         with suppress(OSError): Path(lock.lock_file).unlink()   # Windows keeps a file that is open
         lock.release()
 
+def workers_for(
+    claims:list,    # `Claim`s
+) -> int:           # Up to four, one for a core; one where a GPU trains or seconds decide
+    "How many runs at once make good use of this machine"
+    seconds_count = any(c.rule.measure == 'log2_seconds' for c in claims)
+    return 1 if torch.cuda.is_available() or seconds_count else min(4, os.cpu_count() or 1)
+
 def run_claims(
     claims:list,            # `Claim`s, the most valuable first
     scale:str,              # A key of `scales`
@@ -243,15 +251,22 @@ def run_claims(
     data:Path=None,         # Folder with `train/` and `val/`; None: what the profile of the scale uses
     seeds:int=None,         # Seeds of each claim; None: as planned
     minutes:float=None,     # Stop before a run that should not end within so many; None: never
-    say=print,              # Called with a sentence before and after each run
+    say=print,              # Called with a sentence about each run
     runner=run_job,         # Function (`Job`, `Split`) → what `run_job` returns
-    catalogue:list=()       # Further claims whose views are kept when they share a run
-) -> list:                  # Sentences about runs that failed
+    workers:int=1           # Runs at once; if more than one, in processes, and `say` and `runner` can be pickled
+) -> int:                   # How many runs failed
     "Do the runs of `claims` that the ledger lacks; several processes at once share them"
     split = scan(data_path(data, scales[scale]))
-    pictures,ledger,t0,failed = fingerprint(split), Ledger(file), time.monotonic(), []
+    ledger,pictures = Ledger(file), fingerprint(split)
     for problem in ledger.problems: say(problem)
-    for job in planned_jobs(claims, scale, seeds, catalogue):
+    jobs = [j for j in planned_jobs(claims, scale, seeds) if not ledger.get(j, scale, pictures)]
+    args = jobs, scale, file, split, pictures, minutes, say, runner
+    return _share(min(workers, len(jobs)), args) if workers > 1 < len(jobs) else _do(*args)
+
+def _do(jobs, scale, file, split, pictures, minutes, say, runner):
+    "Do those of `jobs` that no other process is at; how many failed"
+    ledger,t0,failed = Ledger(file), time.monotonic(), 0
+    for job in jobs:
         with alone_with(ledger.file.resolve(), run_key(job, scale), pictures) as mine:
             if not mine or ledger.read().get(job, scale, pictures): continue    # read again: another may have done it
             used = time.monotonic()-t0
@@ -263,8 +278,8 @@ def run_claims(
             load,start = os.getloadavg()[0] if hasattr(os, 'getloadavg') else None, time.monotonic()
             try: run = runner(job, split)
             except RuntimeError as e:
-                failed.append(f'{what} failed: {type(e).__name__}: {str(e).splitlines()[0]}')
-                say(failed[-1])
+                failed += 1
+                say(f'{what} failed: {type(e).__name__}: {str(e).splitlines()[0]}')
                 continue
             finally:
                 gc.collect()
@@ -276,6 +291,23 @@ def run_claims(
             ledger.add(run)
             say(f"{what}: {100*run['accuracy']:.2f} % in {run['wall']:.0f} s")
     return failed
+
+def _share(workers, args):
+    "`_do(*args)` by several processes at once, each with its share of the cores"
+    failed = get_context('spawn').SimpleQueue()
+    threads = max(1, torch.get_num_threads()//workers)
+    processes = start_processes(_take_part, (failed, threads, args), workers, join=False, start_method='spawn')
+    try:
+        while not processes.join(): pass
+    except ProcessExitedException as e:
+        raise RuntimeError(f'a process that trained has ended before its time ({e.signal_name or e.exit_code}): call '
+                           'this again to do the runs that are missing, with fewer workers if memory was short') from e
+    return sum(failed.get() for _ in range(workers))
+
+def _take_part(rank, failed, threads, args):
+    "What each process of `_share` does; it ends when the one that started it is killed"
+    torch.set_num_threads(threads)
+    failed.put(_do(*args))
 
 def describe_job(
     job:Job # What is run
