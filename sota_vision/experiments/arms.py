@@ -19,6 +19,7 @@ from torch import nn
 from ..baseline import set_seed
 from ..calibration import ece
 from ..data.folders import Split
+from ..memory import free_memory
 from ..mixing import CutMix, ResizeMix
 from ..recipe import Recipe
 from ..train import cudnn_for, fit, learner, loaders_for, outcome_of, provenance, training_labels
@@ -196,6 +197,7 @@ def run_job(
     split:Split     # The split by folder
 ) -> dict:          # Fit for JSON: accuracy, log_loss, ece, memorized, views, seconds, epochs, provenance
     "Train once and measure; a run whose loss is no finite number counts as chance, and says so"
+    free_memory()   # of the run before
     r,split = job.recipe, split.some(*job.subset) if job.subset else split
     try: learn,run = train_job(job, split)
     except ValueError as e:

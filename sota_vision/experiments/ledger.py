@@ -9,7 +9,7 @@ __all__ = ['scales', 'pictures_of', 'units', 'looks', 'Regime', 'Rule', 'Claim',
            'quote', 'arms_table', 'plot_overview', 'plot_pairs', 'plot_verdicts', 'ledger_file', 'load_ledger']
 
 # %% ../../nbs/api/22_experiments_ledger.ipynb #d475a137
-import gc, hashlib, json, math, os, tempfile, time
+import hashlib, json, math, os, tempfile, time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -281,9 +281,6 @@ def _do(jobs, scale, file, split, pictures, minutes, say, runner):
                 failed += 1
                 say(f'{what} failed: {type(e).__name__}: {str(e).splitlines()[0]}')
                 continue
-            finally:
-                gc.collect()
-                if torch.cuda.is_available(): torch.cuda.empty_cache()
             head = dict(scale=scale, recipe=asdict(job.recipe), variant=job.variant, subset=list(job.subset),
                         seed=job.seed)
             run = run | head | dict(wall=round(time.monotonic()-start, 1), load=load)
