@@ -51,7 +51,8 @@ def execute(
     "Execute `nb` from top to bottom and write the executed copy to `out`, failed or not"
     book = nbformat.read(nb, as_version=4)
     here = dict(metadata=dict(path=str(nb.parent)))
-    client = NotebookClient(book, timeout=None, kernel_name='python3', resources=here, on_cell_complete=step)
+    client = NotebookClient(book, timeout=None, kernel_name='python3', resources=here, on_cell_complete=step,
+                            extra_arguments=['--log-level=ERROR'])  # a kernel warns about how it is connected
     env = os.environ | ({} if threads is None else dict(OMP_NUM_THREADS=str(threads)))
     try: client.execute(env=env)
     except CellExecutionError as e: return f'{e.ename}: {e.evalue}'
