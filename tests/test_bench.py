@@ -85,10 +85,11 @@ def test_says_what_lost():
     assert report.Report({}, [turn(plain, 10.), turn('ours', 20.)]).slower == []
     assert report.Report({}, [turn(plain, 10., 's'), turn('ours', 20., 's')]).slower != []     # seconds: less is better
 
-def test_a_record_of_version_0_1_is_read():
+def test_the_records_that_lesson_14_shows_are_read():
     from sota_vision.experiments.results import results_folder
-    old = report.read_report(results_folder/'bench_cpu.json')
-    assert old.table.loc[('epoch', 'xresnet18, 64 px, 9469 pictures', 'ours'), f'× {plain}'] > 1
+    cpu,gpu = (report.read_report(results_folder/f'bench_{o}.json').table for o in ('cpu', 'gpu_128'))
+    assert cpu.loc[('epoch', 'xresnet14, 64 px, 3000 pictures', 'ours'), f'× {plain}'] > 1
+    assert (gpu.loc['epoch'].xs('ours', level='peer')[f'× {plain}'] > 1).all()
 
 def test_something_else_is_no_benchmark(tmp_path):
     (tmp_path/'wrong.json').write_text('{"runs": []}')

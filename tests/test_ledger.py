@@ -108,6 +108,7 @@ def endless(job, split):
     time.sleep(600)
 
 def leave(job, split):
+    time.sleep(random.uniform(0, .02))
     raise RuntimeError('out of memory')
 
 @pytest.mark.slow

@@ -291,9 +291,11 @@ def _do(jobs, scale, file, split, pictures, minutes, say, runner):
 
 def _share(workers, args):
     "`_do(*args)` by several processes at once, each with its share of the cores"
-    failed = get_context('spawn').SimpleQueue()
+    context,(jobs,*more) = get_context('spawn'), args
+    failed,taken = context.SimpleQueue(), context.Value('i', 0)
     threads = max(1, torch.get_num_threads()//workers)
-    processes = start_processes(_take_part, (failed, threads, args), workers, join=False, start_method='spawn')
+    processes = start_processes(_take_part, (failed, taken, threads, jobs, more), workers, join=False,
+                                start_method='spawn')
     try:
         while not processes.join(): pass
     except ProcessExitedException as e:
@@ -301,10 +303,17 @@ def _share(workers, args):
                            'this again to do the runs that are missing, with fewer workers if memory was short') from e
     return sum(failed.get() for _ in range(workers))
 
-def _take_part(rank, failed, threads, args):
+def _take_part(rank, failed, taken, threads, jobs, more):
     "What each process of `_share` does; it ends when the one that started it is killed"
     torch.set_num_threads(threads)
-    failed.put(_do(*args))
+    failed.put(_do(_untaken(jobs, taken), *more))
+
+def _untaken(jobs, taken):
+    "Those of `jobs` that none of these processes has begun: one that failed is not begun again"
+    while True:
+        with taken.get_lock(): i,taken.value = taken.value, taken.value+1
+        if i >= len(jobs): return
+        yield jobs[i]
 
 def describe_job(
     job:Job # What is run
