@@ -69,6 +69,15 @@ def test_several_processes_draw_the_same(tmp_path):
     alone, together = sketchnette(30, 10, 5, tmp_path/'a', workers=1), sketchnette(30, 10, 5, tmp_path/'b', workers=3)
     assert bytes_of(alone) == bytes_of(together)
 
+def test_a_process_that_has_drawn_ends(tmp_path):
+    "It does not wait for its idle workers, as a test runner's processes did for five minutes"
+    process = multiprocessing.get_context('spawn').Process(target=sketchnette, args=(200, 100, 6, tmp_path, 2))
+    process.start()
+    process.join(60)
+    ended = process.exitcode
+    process.kill()
+    assert ended == 0
+
 def test_two_processes_ask_at_once(tmp_path):
     with ProcessPoolExecutor(2, multiprocessing.get_context('spawn')) as pool:
         a, b = [pool.submit(sketchnette, 20, 10, 5, tmp_path) for _ in range(2)]

@@ -81,7 +81,9 @@ def sketchnette(
         raise OSError(f'cannot write into {home} ({e.strerror}): pass as `path` a folder that can be written') from e
     with lock, tempfile.TemporaryDirectory(prefix='drawing-', dir=home) as tmp:
         if dest.exists(): return dest       # drawn by another process while this one waited
-        Parallel(workers)(delayed(draw_file)(Path(tmp)/dest.name/file, wnid, f'{seed}/{i}')
-                          for file,wnid,i in picture_files(n_train, n_valid))
+        # a process of multiprocessing waits for idle workers when it ends: five minutes, if nothing is said
+        draw = Parallel(workers, backend='loky', idle_worker_timeout=2)
+        draw(delayed(draw_file)(Path(tmp)/dest.name/file, wnid, f'{seed}/{i}')
+             for file,wnid,i in picture_files(n_train, n_valid))
         os.rename(Path(tmp)/dest.name, dest)
     return dest
