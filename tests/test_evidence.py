@@ -1,7 +1,10 @@
 "`sota_evidence`: a claim from a clean state to its verdict, nothing done twice, one sentence for a mistake"
 import json
+from functools import partial
 import pytest
 from sota_vision.cli.evidence import sota_evidence
+from sota_vision.data.sketchnette.sample import sketchnette
+from sota_vision.experiments import ledger
 from sota_vision.experiments.claims import claim_table, claim_verdicts, claims, find_claims
 from sota_vision.experiments.ledger import plot_verdicts
 from sota_vision.recipe import from_dict
@@ -38,7 +41,28 @@ def test_lines(rehearsed):
 def test_nothing_twice(rehearsed, capsys):
     before = rehearsed.read_bytes()
     out,code = said(capsys, 'run', 'tta-gain', '--scale', 'quick', '--out', rehearsed)
-    assert (out.out, code) == ('', None) and rehearsed.read_bytes() == before
+    assert 'every run is there already' in out.out and code is None and rehearsed.read_bytes() == before
+
+def pretend(job, split):
+    "A run that takes no time"
+    return dict(accuracy=.5+.01*job.recipe.epochs+.001*job.seed, dataset=dict(train=100, valid=60))
+
+def test_a_verdict_is_about_the_pictures_that_were_named(tmp_path, capsys, monkeypatch):
+    "Installed, in a folder of one's own: the package's runs count for its pictures only, and are not done again"
+    monkeypatch.setattr(ledger, 'ledger_file', lambda scale: tmp_path/'own.jsonl')
+    monkeypatch.setattr(ledger, 'run_claims', partial(ledger.run_claims, runner=pretend))
+    packaged, = claim_verdicts('depth', scale='synthetic')
+    out,code = said(capsys, 'run', 'depth', '--workers', 1)
+    assert code is None and not (tmp_path/'own.jsonl').exists()
+    assert out.out.splitlines()[-1] == f'depth: {ledger.quote(packaged)}'
+    own = sketchnette(100, 60, path=tmp_path)
+    out,code = said(capsys, 'run', 'depth', '--workers', 1, '--data', own)
+    with_own, = claim_verdicts('depth', scale='synthetic', data=own)
+    assert with_own.seeds >= 4 and ledger.quote(with_own) != ledger.quote(packaged)
+    assert out.out.splitlines()[-1] == f'depth: {ledger.quote(with_own)}'
+    assert ledger.quote(claim_verdicts('depth', scale='synthetic')[0]) == ledger.quote(packaged)
+    shown = said(capsys, 'show', 'depth', '--data', own)[0].out, said(capsys, 'show', 'depth')[0].out
+    assert shown[0] != shown[1] and '8 of 8' in shown[1]
 
 def test_show(rehearsed, capsys):
     out,code = said(capsys, 'show', 'mixup', 'tta', '--scale', 'quick', '--out', rehearsed)

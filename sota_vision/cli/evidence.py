@@ -17,21 +17,24 @@ def sota_evidence(
     action:Annotated[str, dict(choices=('list', 'run', 'show'))],   # What to do
     claims:Annotated[str, dict(nargs='*', opt=False)]=(),   # Claims, or beginnings such as mixup; none: all
     scale:Annotated[str, dict(choices=('synthetic', 'photos', 'gpu', 'quick'))]='synthetic',    # quick: a rehearsal
-    data:str=None,      # Folder with train/ and val/, if not the one that the scale uses
+    data:str=None,      # Folder with train/ and val/, if not the one that the scale uses (show: with most runs)
     seeds:int=None,     # Seeds of each arm, if not as many as planned
     minutes:float=None, # Stop before a run that should not end within so many
     workers:int=None,   # Runs at once; if not given, up to four on a CPU, one on a GPU or where seconds decide
     out:Path=None       # Ledger to read and to add to; in a checkout the one that the package carries
 ):
     "List the claims, do the runs that decide them, or show what the runs say; exit code 1 if a run failed"
+    from sota_vision.data.sources import data_path
     from sota_vision.experiments.claims import claim_verdicts, claims as known, find_claims
-    from sota_vision.experiments.ledger import ledger_file, quote, run_claims, verdict_table, workers_for
+    from sota_vision.experiments.ledger import ledger_file, load_ledger, quote, run_claims, scales
+    from sota_vision.experiments.ledger import verdict_table, workers_for
     chosen = find_claims(claims)
     if action == 'list':
         for c in chosen: print(f'{c.id} ({", ".join(c.regimes)}): {c.sentence}')
         return
     if action == 'show':
-        print(verdict_table(claim_verdicts(*claims, scale=scale, file=out)).drop(columns='sentence').to_string())
+        print(verdict_table(claim_verdicts(*claims, scale=scale, file=out, data=data)).drop(columns='sentence')
+              .to_string())
         return
     if seeds is not None and not 1 <= seeds <= 1000: raise ValueError(f'seeds={seeds}: it must be 1 to 1000')
     if workers is not None and not 1 <= workers <= 64: raise ValueError(f'workers={workers}: it must be 1 to 64')
@@ -39,9 +42,9 @@ def sota_evidence(
     if lacking := [c.id for c in chosen if claims and scale != 'quick' and scale not in c.regimes]:
         raise ValueError(f'{lacking[0]} is not asked at the scale {scale}: '
                          f'choose {" or ".join(known[lacking[0]].regimes)}')
-    file = check_out_file(out or ledger_file(scale))
+    file,data = check_out_file(out or ledger_file(scale)), data_path(data, scales[scale])
     failed = run_claims(chosen, scale, file, data, seeds, minutes, partial(print, flush=True),
-                        workers=workers or workers_for(chosen))
+                        workers=workers or workers_for(chosen), more=load_ledger(scale, out).more)
     if scale != 'quick':
-        for v in claim_verdicts(*claims, scale=scale, file=file): print(f'{v.claim.id}: {quote(v)}')
+        for v in claim_verdicts(*claims, scale=scale, file=out, data=data): print(f'{v.claim.id}: {quote(v)}')
     if failed: raise SystemExit(1)

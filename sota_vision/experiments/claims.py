@@ -384,11 +384,12 @@ def find_claims(
 def claim_verdicts(
     *ids:str,           # Ids of claims, or their beginnings; none: all
     scale:str=None,     # A key of `scales`; None: all that a claim has
-    file:Path=None      # A ledger; None: the runs that come with the package and those in the current folder
+    file:Path=None,     # A ledger; None: the runs that come with the package and those in the current folder
+    data:Path=None      # Folder with the pictures; None: those with most runs
 ) -> list:              # A `Verdict` for each claim and scale
     "What the runs that are there say about some claims"
     chosen,ledgers = find_claims(ids), {}
-    def ledger(s): return ledgers.setdefault(s, load_ledger(s, file)) if s not in ledgers else ledgers[s]
+    def ledger(s): return ledgers.setdefault(s, load_ledger(s, file, data)) if s not in ledgers else ledgers[s]
     return [judge(c, s, ledger(s)) for c in chosen for s in ((scale,) if scale else c.regimes) if s == 'quick'
             or s in c.regimes]
 

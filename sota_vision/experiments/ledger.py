@@ -138,9 +138,10 @@ class Ledger:
     "The runs in a file of JSON lines"
     def __init__(self,
         file:Path,  # Where runs are added; need not be there yet
-        *more:Path  # Files whose runs count, too
+        *more:Path, # Files whose runs count, too
+        only:str=None # Fingerprint of the pictures that verdicts are about; None: those with most runs at a scale
     ):
-        self.file,self.more = Path(file), tuple(map(Path, more))
+        self.file,self.more,self.only = Path(file), tuple(map(Path, more)), only
         self.read()
 
     def read(self):
@@ -178,7 +179,7 @@ class Ledger:
     def get(self,
         job:Job,        # What is run
         scale:str,      # At which scale
-        pictures:str=None # Fingerprint of the pictures; None: those with most runs in this ledger
+        pictures:str=None # Fingerprint of the pictures; None: those that verdicts are about
     ) -> dict:          # The run, with all views that `job` asks for; None if it is not there
         "A run that was done before"
         run = self.runs.get((run_key(job, scale), pictures or self.pictures(scale)))
@@ -188,7 +189,8 @@ class Ledger:
     def pictures(self,
         scale:str   # A key of `scales`
     ) -> str:       # A fingerprint; None if there is no run
-        "The pictures that most runs of a scale used"
+        "The pictures that verdicts are about"
+        if self.only: return self.only
         prints = [run['dataset']['fingerprint'] for run in self.runs.values() if run['scale'] == scale]
         return max(set(prints), key=prints.count, default=None)
 
@@ -253,13 +255,15 @@ def run_claims(
     minutes:float=None,     # Stop before a run that should not end within so many; None: never
     say=print,              # Called with a sentence about each run
     runner=run_job,         # Function (`Job`, `Split`) → what `run_job` returns
-    workers:int=1           # Runs at once; if more than one, in processes, and `say` and `runner` can be pickled
+    workers:int=1,          # Runs at once; if more than one, in processes, and `say` and `runner` can be pickled
+    more:tuple=()           # Files whose runs count, too, and are not done again
 ) -> int:                   # How many runs failed
     "Do the runs of `claims` that the ledger lacks; several processes at once share them"
     split = scan(data_path(data, scales[scale]))
-    ledger,pictures = Ledger(file), fingerprint(split)
+    ledger,pictures = Ledger(file, *more), fingerprint(split)
     for problem in ledger.problems: say(problem)
     jobs = [j for j in planned_jobs(claims, scale, seeds) if not ledger.get(j, scale, pictures)]
+    if not jobs: say('every run is there already: a ledger of your own (--out FILE) takes them anew')
     args = jobs, scale, file, split, pictures, minutes, say, runner
     return _share(min(workers, len(jobs)), args) if workers > 1 < len(jobs) else _do(*args)
 
@@ -591,7 +595,10 @@ def ledger_file(
 
 def load_ledger(
     scale:str,      # A key of `scales`
-    file:Path=None  # Only this file; None: what the package carries, and `ledger_file`
+    file:Path=None, # Only this file; None: what the package carries, and `ledger_file`
+    data:Path=None  # Folder with the pictures that verdicts are about; None: those with most runs
 ) -> Ledger:        # Its runs; none if there is no file
     "The runs of a scale"
-    return Ledger(file) if file else Ledger(ledger_file(scale), results_folder/f'ledger_{scale}.jsonl')
+    only = None if data is None else fingerprint(scan(data))
+    files = [file] if file else [ledger_file(scale), results_folder/f'ledger_{scale}.jsonl']
+    return Ledger(*files, only=only)
