@@ -58,7 +58,7 @@ def plot_reliability(
 ) -> plt.Figure:        # The figure drawn on
     "Accuracy against confidence, with 95 % intervals; on the diagonal the net means what it says"
     count,correct,confidence = reliability(probs, targets, bins)
-    ax = ax or plt.subplots(figsize=(4.4, 4), layout='constrained')[1]
+    ax = ax or plt.subplots(figsize=(4.4, 4.6), layout='constrained')[1]
     ax.bar((torch.arange(bins)+.5)/bins, count/count.sum(), 1/bins, color='0.85', ec='w', label='share of the pictures')
     ax.plot([0,1], [0,1], color='0.5', ls='--', label='perfect calibration')
     some = count > 0
@@ -68,7 +68,7 @@ def plot_reliability(
     ax.errorbar(x, acc, bars, fmt='o', color='C0', capsize=3, label='accuracy, 95 % interval')
     numbers = f'ECE {100*ece(probs, targets, bins):.1f} % ({bins} bins), accuracy {100*correct.sum()/count.sum():.0f} %'
     ax.set(xlim=(0,1), ylim=(0,1.02), xlabel='confidence', ylabel='accuracy', title=f'{title}\n{numbers}'.strip())
-    ax.legend(loc='upper left', fontsize=8)
+    ax.legend(loc='upper center', bbox_to_anchor=(.5, -.15), fontsize=8, frameon=False)    # covers no interval
     return ax.figure
 
 # %% ../nbs/11_calibration.ipynb #a5f03a3a

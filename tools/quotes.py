@@ -7,7 +7,7 @@ from sota_vision.experiments.ledger import pictures_of, quote
 root = Path(__file__).resolve().parents[1]
 scales = {pictures: scale for scale,pictures in pictures_of.items()}
 quoted = re.compile(r'\[(?P<id>[a-z0-9-]+), (?P<pictures>' + '|'.join(scales) + r'): '
-                    r'(?P<says>\?|no verdict yet, \d+ of \d+ seeds|[^][]*\[[^][]*\], \w+)\]\('
+                    r'(?P<says>\?|no verdict yet, \d+ of \d+ seeds|[^][]*\[[^][]*\], [\w ]+)\]\('
                     r'(?P<target>[^)]*15_evidence\.ipynb)\)')
 
 def found(text):
@@ -32,7 +32,7 @@ def main():
             old = ''.join(cell['source'])
             if (new := renewed(old)) == old: continue
             for a,b in zip(found(old), found(new)):
-                same = a['says'].split(', ')[-1] == b['says'].split(', ')[-1]
+                same = a['says'].split(', ')[-1].split()[0] == b['says'].split(', ')[-1].split()[0]
                 change = '' if same else ', a new verdict: read the sentence again'
                 if a[0] != b[0]: print(f"{file.relative_to(root)}: {a['says']} → {b['says']}{change}")
             cell['source'] = new.splitlines(True)

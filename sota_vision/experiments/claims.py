@@ -117,7 +117,7 @@ views = [
 # %% ../../nbs/api/23_experiments_claims.ipynb #6b54123d
 small_first = dict(stages=((4, 48), (3, 72), (2, 96)), epochs=9)
 progressive = [
-    Claim('progressive-seconds', 'At equal seconds, small pictures first are better than full size throughout.',
+    Claim('progressive-seconds', 'At equal seconds, small pictures first are better by a point than full size.',
           'Progressive Resizing',
           {'full size': {}, 'small first': small_first},
           dict(synthetic=_on_drawings(large_drawn, {'full size': dict(epochs=6)}),
@@ -165,7 +165,7 @@ regularization = [
                 wrong_labels,
                 Rule('mixup', 'plain', 'less', .05, 'memorized'), 'Clearly fewer.', softened),
     _regularized('smoothing-wrong-labels',
-                'With many wrong labels label smoothing is more accurate than plain training.',
+                'With many wrong labels label smoothing is more accurate by a point.',
                 'Label Smoothing: it makes training robust when data is mislabelled', wrong_labels,
                 Rule('smoothing', 'plain', smallest=.01),
                 'One to two points: it softens every label alike, the wrong ones too.', softened),
@@ -295,7 +295,7 @@ leave_out = dict(
 
 def _part(id, what, name, expectation) -> Claim:
     "What one part adds to the whole recipe"
-    return Claim(f'whole-{id}', f'{what} adds to the whole recipe.', 'chapter 7 as a whole', parts, leave_out,
+    return Claim(f'whole-{id}', f'{what} to the whole recipe.', 'chapter 7 as a whole', parts, leave_out,
                  Rule('all', name, smallest=.003), expectation)
 
 tweaks = {'base': {}, 'half the rate': dict(lr=4e-3), 'twice the rate': dict(lr=1.6e-2),
@@ -308,9 +308,9 @@ def _with_cheap(ending, changes) -> dict:
     return tweaks | {name+ending: o | changes for name,o in tweaks.items()}
 
 last_advice = [
-    _part('progressive', 'Small pictures first, at equal seconds,', 'without small pictures', 'One to two points.'),
-    _part('smoothing', 'Label smoothing', 'without smoothing', 'Half a point on photos, nothing on drawings.'),
-    _part('crops', 'Tight random crops', 'without tight crops', 'Half a point on photos, in thirty epochs.'),
+    _part('progressive', 'Small pictures first, at equal seconds, add', 'without small pictures', 'One to two points.'),
+    _part('smoothing', 'Label smoothing adds', 'without smoothing', 'Half a point on photos, nothing on drawings.'),
+    _part('crops', 'Tight random crops add', 'without tight crops', 'Half a point on photos, in thirty epochs.'),
     Claim('ranks-half-pixels', 'Half the pixels on a side rank seven changes of a recipe as full size does.',
           'Conclusion: experiment on small pictures', _with_cheap(', half the pixels', dict(size=32, presize=40)),
           dict(synthetic=_on_drawings(seeds=5),

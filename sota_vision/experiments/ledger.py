@@ -6,7 +6,8 @@
 __all__ = ['scales', 'pictures_of', 'units', 'looks', 'Regime', 'Rule', 'Claim', 'smoke', 'fingerprint', 'run_key', 'work',
            'Ledger', 'planned_jobs', 'alone_with', 'workers_for', 'run_claims', 'describe_job', 'Verdict', 'says',
            'measure_of', 'picture_diffs', 'seed_values', 'judge', 'power', 'mcnemar', 'unit_of', 'verdict_table',
-           'quote', 'arms_table', 'plot_overview', 'plot_pairs', 'plot_verdicts', 'ledger_file', 'load_ledger']
+           'says_after', 'quote', 'arms_table', 'plot_overview', 'plot_pairs', 'plot_verdicts', 'ledger_file',
+           'load_ledger']
 
 # %% ../../nbs/api/22_experiments_ledger.ipynb #d475a137
 import hashlib, json, math, os, tempfile, time
@@ -468,8 +469,16 @@ def verdict_table(
                      'difference [interval]': f'{factor*v.mean:+.2f}{span} {unit}' if v.diffs else '',
                      'verdict': v.says if v.low is not None else 'no look yet',
                      'level %': '' if v.level is None else f'{100*v.level:.0f}',
-                     'seeds': f'{len(v.diffs)} of {len(v.claim.seeds(v.scale))}', 'runs missing': v.missing})
+                     'seeds': f'{v.seeds or len(v.diffs)} of {len(v.claim.seeds(v.scale))}',
+                     'runs missing': v.missing})
     return pd.DataFrame(rows).set_index(['claim', 'scale'])
+
+def says_after(
+    v:Verdict   # With an interval
+) -> str:       # Such as 'supported' or 'supported after 4 of 8 seeds'
+    "The verdict, and how many seeds it is about if not all that are planned"
+    planned = len(v.claim.seeds(v.scale))
+    return v.says if v.seeds == planned else f'{v.says} after {v.seeds} of {planned} seeds'
 
 def quote(
     v:Verdict   # About a claim, at a scale
@@ -479,7 +488,7 @@ def quote(
     factor,unit = unit_of(v.claim.rule)
     digits = 1 if factor == 100 else 2
     mean,low,high = (f'{factor*o:+.{digits}f}'.replace('-', '−') for o in (v.mean, v.low, v.high))
-    return f'{mean} {unit} [{low}, {high}], {v.says}'
+    return f'{mean} {unit} [{low}, {high}], {says_after(v)}'
 
 def arms_table(
     claim:Claim,        # About what
@@ -575,8 +584,8 @@ def plot_verdicts(
             if v.low is not None: ax.plot([factor*v.low, factor*v.high], [y, y], color=color, lw=2)
             if d: ax.plot(factor*v.mean, y, marker, color=color, ms=7)
             n = len(v.claim.seeds(v.scale))
-            state = v.says if v.low is not None else 'no look yet'
-            ax.text(1.01, y, f"{state}\n{len(d)} of {n} seeds" + (f', {v.missing} runs missing' if v.missing else ''),
+            state = f'{v.says}\n{v.seeds} of {n} seeds' if v.low is not None else f'no look yet\n{len(d)} of {n} seeds'
+            ax.text(1.01, y, state + (f', {v.missing} runs missing' if v.missing else ''),
                     transform=ax.get_yaxis_transform(), va='center', fontsize=8)
         ax.axvline(0, color='0.4', lw=.8)
         ax.set_yticks(range(len(rows)), [f'{v.claim.id}\n{pictures_of[v.scale]}' for v in rows], fontsize=8)
