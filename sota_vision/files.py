@@ -55,7 +55,7 @@ def numbered_folder(
     n = 1 + max((int(o.name) for o in base.iterdir() if o.name.isdecimal() and o.name.isascii()), default=0)
     while True:
         with suppress(FileExistsError):
-            (base/str(n)).mkdir()
+            (base/str(n)).mkdir(parents=True)   # another process may just have removed an empty `base`
             return base/str(n)
         n += 1
 
@@ -65,10 +65,12 @@ def run_folder(
     base:Path='runs',   # Where numbered runs are kept
     again:bool=False    # May `out` hold a run that goes on?
 ):                      # Yields the folder; `ValueError` if `out` holds a run, or another run is writing to it
-    "A folder for one run and no other; removed again if nothing was put into it"
-    made = out is None or not Path(out).exists()
-    folder = numbered_folder(base) if out is None else Path(out)
+    "A folder for one run and no other; removed again, with those made for it, if nothing was put into it"
+    asked = Path(base if out is None else out)
+    made = [o for o in (asked, *asked.parents) if not o.exists()]
+    folder = numbered_folder(base) if out is None else asked
     folder.mkdir(parents=True, exist_ok=True)
+    if out is None: made.insert(0, folder)
     lock = folder/'.lock'
     try:
         with FileLock(lock, timeout=0):
@@ -79,7 +81,8 @@ def run_folder(
                 with suppress(OSError): lock.unlink()
     except Timeout: raise ValueError(f'another run is writing to {folder}: name another folder') from None
     finally:
-        with suppress(OSError): made and folder.rmdir()     # only if it is empty
+        with suppress(OSError):
+            for o in made: o.rmdir()    # only those that are empty
 
 # %% ../nbs/api/00_files.ipynb #3b9ae226
 most_bytes = 100*2**30  # of all image caches together: those that were not used for longest go first

@@ -23,11 +23,15 @@ def read_run(
     "The record of a run"
     file = Path(folder)/'run.json'
     if not file.is_file():
+        several = sorted(o.parent for o in Path(folder).glob('seed-*/run.json'))
+        if several: raise ValueError(f'{folder} holds several runs: name one of them, such as {several[0]}')
         raise ValueError(f'{folder} holds no run.json: name the folder of a run that sota_train has finished')
     try: run = json.loads(file.read_text(encoding='utf-8'))
     except (ValueError, RecursionError):
         raise ValueError(f'{file} is no JSON: take the folder of another run') from None
-    if not isinstance(run, dict) or not {'recipe', 'epochs', 'confusion', 'classes'} <= run.keys():
+    wanted = dict(recipe=dict, epochs=list, confusion=list, classes=list, recall=dict, dataset=dict, versions=dict,
+                  accuracy=(int, float), seconds=(int, float), seed=int, device=str, date=str)
+    if not isinstance(run, dict) or not all(isinstance(run.get(k), v) for k,v in wanted.items()):
         raise ValueError(f'{file} is no record of sota_train of this version: train again')
     return run
 
@@ -38,8 +42,11 @@ def read_answers(
     file = Path(folder)/'validation.csv'
     if not file.is_file(): return []
     text = file.read_bytes().decode(errors='surrogateescape')
-    floats = 'confidence', 'of_label'
-    try: return [o | {k: float(o[k]) for k in floats} for o in csv.DictReader(io.StringIO(text))]
+    def answer(row):
+        names,shares = ([row[k] for k in keys] for keys in (('path', 'label', 'predicted'), ('confidence', 'of_label')))
+        if None in names or not all(0 <= float(o) <= 1 for o in shares): raise ValueError
+        return row | dict(confidence=float(shares[0]), of_label=float(shares[1]))
+    try: return list(map(answer, csv.DictReader(io.StringIO(text))))
     except (KeyError, ValueError, TypeError, csv.Error):
         raise ValueError(f'{file} is damaged: remove it, and the report does without it') from None
 
@@ -50,7 +57,8 @@ def figure_svg(
 ) -> str:       # An `<img>`
     "`fig` as a picture within a page"
     data = io.BytesIO()
-    fig.savefig(data, format='svg', bbox_inches='tight')
+    with plt.rc_context({'svg.fonttype': 'none'}):  # text as text: a browser has fonts for every script
+        fig.savefig(data, format='svg', bbox_inches='tight')
     plt.close(fig)
     src = base64.b64encode(data.getvalue()).decode()
     return f'<img alt="{html.escape(alt)}" src="data:image/svg+xml;base64,{src}">'
@@ -83,7 +91,7 @@ def plot_confusion(
         for i,j in np.ndindex(n, n):
             if x[i,j]: ax.text(j, i, x[i,j], ha='center', va='center', color='white' if share[i,j] > .5 else 'black')
     if n <= 50:
-        names = [o.replace('$', r'\$') for o in classes]    # no formulas
+        names = [(o if len(o) <= 30 else f'{o[:29]}…').replace('$', r'\$') for o in classes]    # no formulas
         ax.set(xticks=range(n), yticks=range(n), yticklabels=names)
         ax.set_xticklabels(names, rotation=90)
     ax.set(xlabel='predicted', ylabel='true')

@@ -7,7 +7,7 @@ __all__ = ['libraries', 'error_sentence', 'silence_libraries', 'speaks', 'guard'
            'add_flag', 'make_parser', 'command']
 
 # %% ../../nbs/api/40_cli_core.ipynb #3ee596cb
-import argparse, inspect, os, re, signal, sys, threading, warnings
+import argparse, errno, inspect, os, re, signal, sys, threading, warnings
 from contextlib import contextmanager
 from functools import partial, wraps
 from pathlib import Path
@@ -30,10 +30,12 @@ def error_sentence(
     if 'in DataLoader worker' in text:  # a trace of the worker, with the sentence in its last line
         text = re.sub(r'^[\w.]+: ', '', text.strip().splitlines()[-1])
     elif isinstance(e, OSError) and e.filename and e.strerror: text = f'{e.filename}: {e.strerror}'
+    elif isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        text = f'{e.strerror}: make room there, or write to another place'
     return ' '.join(text.split())
 
-libraries = ('fastai', 'fastcore', 'fastprogress', 'torch', 'torchvision', 'timm', 'PIL', 'huggingface_hub',
-             'onnxscript', 'tensorboard', 'wandb')
+libraries = ('fastai', 'fastcore', 'fastprogress', 'matplotlib', 'torch', 'torchvision', 'timm', 'PIL',
+             'huggingface_hub', 'onnxscript', 'tensorboard', 'wandb')
 
 def silence_libraries():
     "No warnings of libraries, which a user can do nothing about; our own stay, and all that Python was told to show"
@@ -51,9 +53,13 @@ def guard(
     prog:str    # Name of the command, written before the sentence
 ):
     "Turn a user's mistake into one line and exit code 2, Ctrl-C into 130 and the signal TERM into 143"
-    def terminate(*_): raise KeyboardInterrupt('terminated')
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, terminate) if main else None
+    before,came = {}, []
+    def stop(number, _):
+        came.append('terminated' if number == signal.SIGTERM else 'interrupted')
+        raise KeyboardInterrupt(came[-1])
+    if threading.current_thread() is threading.main_thread():
+        ours = (signal.default_int_handler, signal.SIG_DFL)     # what somebody else ignores or handles stays so
+        before = {o: signal.signal(o, stop) for o in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(o) in ours}
     try:
         with warnings.catch_warnings():
             silence_libraries()
@@ -61,15 +67,17 @@ def guard(
     except KeyboardInterrupt as e:
         said = str(e) or 'interrupted'
         code = 143 if said.startswith('terminated') else 130
+        if sys.stderr.isatty(): print(file=sys.stderr)      # below a progress bar
     except BrokenPipeError: # whoever read the output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except Exception as e:
         code,said = 2,error_sentence(e)
-        if said is None: raise
+        if came: code,said = 143 if came[0] == 'terminated' else 130, came[0]   # a library made another error of it
+        elif said is None: raise
     else: return
     finally:
-        if main: signal.signal(signal.SIGTERM, before)
+        for number,handler in before.items(): signal.signal(number, handler)
     if speaks(code): print(f'{prog}: {said}', file=sys.stderr)
     raise SystemExit(code)
 
@@ -106,6 +114,9 @@ def add_flag(
     **settings      # Further keywords of `add_argument`
 ):
     "Add a parameter of a function to `parser`: `label_smoothing` as `--label-smoothing`"
+    def named(text):
+        if not text: raise argparse.ArgumentTypeError('the name is empty')
+        return Path(text)
     if get_origin(kind) is Annotated: kind,settings = get_args(kind)[0], get_args(kind)[1] | settings
     flag,empty = name.replace('_', '-'), default is inspect.Parameter.empty
     optional = settings.pop('opt', not empty)
@@ -119,7 +130,7 @@ def add_flag(
         names = ', '.join(map(str, settings.get('choices', ())))
         if len(names) > 60: help += f'; one of {names}'     # argparse itself lists them where they fit
         if optional and not 0 < len(names) <= 60: settings = dict(metavar=kind.__name__) | settings
-        settings = dict(type=kind) | settings
+        settings = dict(type=named if kind is Path else kind) | settings
     settings |= dict(default=default, help=help.replace('%', '%%'))
     parser.add_argument(f'--{flag}' if optional else name, **settings)
 
@@ -146,5 +157,7 @@ def command(
     @wraps(func)
     def run(words=None):
         if words is None: words = [] if in_ipython() else sys.argv[1:]     # there they are the kernel's own
+        for stream in (sys.stdout, sys.stderr):     # a name may hold characters that a stream cannot encode
+            if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='backslashreplace')
         with guard(func.__name__): func(**vars(make_parser(func, extra).parse_intermixed_args(words)))
     return run

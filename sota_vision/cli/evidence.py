@@ -33,6 +33,8 @@ def sota_evidence(
         for c in chosen: print(f'{c.id} ({", ".join(c.regimes)}): {c.sentence}')
         return
     if action == 'show':
+        if out is not None and not out.is_file(): raise ValueError(f'no ledger at {out}: name a file that run has made')
+        for problem in load_ledger(scale, out).problems: print(problem)
         print(verdict_table(claim_verdicts(*claims, scale=scale, file=out, data=data)).drop(columns='sentence')
               .to_string())
         return

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated
 import sota_vision
 from .core import check_out_folder, command
+from ..files import write_whole
 
 # %% ../../nbs/api/45_cli_lessons.ipynb #be14f6c0
 def series_folder() -> Path: # The folder that holds `00_imagenette.ipynb`; `FileNotFoundError` if there is none
@@ -57,7 +58,7 @@ def write_copy(
         names = (path.with_name(f'{path.stem}.yours{n}{path.suffix}') for n in chain([''], count(2)))
         path.rename(next(o for o in names if not o.exists()))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    write_whole(path, data)
 
 def copy_lessons(
     folder:Path,            # Where the series goes; made if need be

@@ -7,22 +7,24 @@ __all__ = ['picture_files', 'shown', 'write_text', 'as_dict', 'write_json', 'wri
 
 # %% ../../nbs/api/46_cli_predict.ipynb #83830cb8
 import csv, json, os, sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 from .core import command
+from ..files import printable
 
 # %% ../../nbs/api/46_cli_predict.ipynb #77bcb9aa
 def picture_files(
-    names:list      # Files and folders
+    names:list,     # Files and folders
+    passed:Counter  # Why → how many; what is passed over in a folder is added
 ) -> list:          # Files as text; a folder stands for the pictures in it and in the folders below
     "The pictures that `names` name, in order"
-    from sota_vision.data.folders import listing
+    from sota_vision.data.folders import pictures_below
     found = []
     for name in map(str, names):
+        if not name: raise ValueError('the name of a picture is empty: name files, or folders of pictures')
         if not os.path.isdir(name): found.append(name); continue
-        below = [o for here,folders,_ in os.walk(name) for o in [here] if not folders.sort()]
-        below = [o for o in below if not any(p.startswith('.') for p in Path(os.path.relpath(o, name)).parts)]
-        files = [os.path.join(here, o) for here in below for o in listing(here)[1]]
+        files = pictures_below(name, passed)
         if not files: raise ValueError(f'{name} holds no pictures: name another folder, or files')
         found += files
     return found
@@ -42,7 +44,7 @@ def write_text(
     "A line for each picture: file, label, percent"
     for file,probs in answers:
         if isinstance(probs, ValueError): continue
-        print(shown(f'{file}\t{labels[probs.argmax()]}\t{100*probs.max():.1f} %'), file=out, flush=True)
+        print(f'{printable(file)}\t{shown(labels[probs.argmax()])}\t{100*probs.max():.1f} %', file=out, flush=True)
 
 def as_dict(
     file:str,       # A picture
@@ -105,7 +107,10 @@ def sota_predict(
     from tqdm import tqdm
     from sota_vision.sharing.hub import open_bundle
     from sota_vision.sharing.predict import predict_each
-    files,loaded,wrong = picture_files(pictures), open_bundle(bundle), []
+    if not bundle: raise ValueError('the name of the bundle is empty: name a bundle, or the folder of a run')
+    passed = Counter()
+    files,loaded,wrong = picture_files(pictures, passed), open_bundle(bundle), []
+    if passed: print(f'passed over: {", ".join(f"{k} {n:,}" for k,n in passed.items())}', file=sys.stderr)
     bar = tqdm(predict_each(loaded, files, tta, bs), total=len(files), unit=' pictures', file=sys.stderr, leave=False,
                disable=None if len(files) > 1 else True)     # None: unless it would land in a file
     write = write_json if json else write_csv if csv else write_text

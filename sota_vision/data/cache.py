@@ -203,9 +203,10 @@ def unreadable_error(
     wrong:list  # Errors of `read_image`, one or more
 ) -> ValueError:
     "One sentence that names every picture which cannot be read"
-    if len(wrong) == 1: return wrong[0]
+    on = 'or go on without with --skip-unreadable'
+    if len(wrong) == 1: return ValueError(f'{wrong[0]}, {on}')
     names = ', '.join(str(e).partition(' cannot be read')[0] for e in wrong)
-    return ValueError(f'{len(wrong)} pictures cannot be read: {names}: mend them or take them out')
+    return ValueError(f'{len(wrong)} pictures cannot be read: {names}: mend them or take them out, {on}')
 
 def read_error(
     file:Path   # A picture

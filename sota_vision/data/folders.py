@@ -86,6 +86,10 @@ def class_folders(
         folder,label = part/name, class_name(name)
         pictures = pictures_below(folder, passed, (part,))
         if not pictures: raise ValueError(f'class folder {folder} holds no pictures: add some, or remove the folder')
+        inside = {part_of(o) for f in pictures for o in os.path.dirname(f)[len(str(folder)):].split(os.sep)}
+        if {'train', 'valid'} <= inside:
+            raise ValueError(f'{folder} holds folders for training and for validation: put those above the folders of '
+                             'the classes, or give a table of path, label and split')
         if label in found:
             raise ValueError(f'{found[label][0]} and {folder} are one class, {label!r}: '
                              'put all its pictures into one of them')

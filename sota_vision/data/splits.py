@@ -84,7 +84,8 @@ class Split:
                              'training pictures: give it 5 or more')
         labels = [self.label_of(f) for f in self.train]
         train,valid = train_test_split(self.train, test_size=.2, random_state=0, stratify=labels)
-        return replace(self, train=list(train), valid=list(valid))
+        notes = self.notes | dict(split="a fifth of each class's training pictures held out for tuning")
+        return replace(self, train=list(train), valid=list(valid), notes=notes)
 
     def random(self,
         seed:int=0  # Which fifth

@@ -10,13 +10,14 @@ __all__ = ['scales', 'pictures_of', 'units', 'looks', 'Regime', 'Rule', 'Claim',
            'load_ledger']
 
 # %% ../../nbs/api/22_experiments_ledger.ipynb #d475a137
-import hashlib, json, math, os, tempfile, time
+import hashlib, json, math, os, signal, tempfile, time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from statistics import mean, median
+from threading import current_thread, main_thread
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -206,7 +207,8 @@ class Ledger:
                 if (from_dict(r['recipe']), r['variant'], r['subset']) == (job.recipe, job.variant, list(job.subset))]
         if same: return max(same)
         rates = [r['wall']/work(from_dict(r['recipe']), r['dataset']['train'], r['dataset']['valid']) for r in found]
-        return median(rates)*work(job.recipe, *(job.subset or counts)) if rates else 0.
+        n_train,n_valid = map(min, job.subset or counts, counts)
+        return median(rates)*work(job.recipe, n_train, n_valid) if rates else 0.
 
 # %% ../../nbs/api/22_experiments_ledger.ipynb #ad769f75
 def planned_jobs(
@@ -299,17 +301,25 @@ def _share(workers, args):
     context,(jobs,*more) = get_context('spawn'), args
     failed,taken = context.SimpleQueue(), context.Value('i', 0)
     threads = max(1, torch.get_num_threads()//workers)
-    processes = start_processes(_take_part, (failed, taken, threads, jobs, more), workers, join=False,
-                                start_method='spawn')
+    main = current_thread() is main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None     # none is interrupted while it starts
+    try: processes = start_processes(_take_part, (failed, taken, threads, jobs, more), workers, join=False,
+                                     start_method='spawn')
+    finally:
+        if main: signal.signal(signal.SIGINT, before)
     try:
         while not processes.join(): pass
     except ProcessExitedException as e:
         raise RuntimeError(f'a process that trained has ended before its time ({e.signal_name or e.exit_code}): call '
                            'this again to do the runs that are missing, with fewer workers if memory was short') from e
+    finally:
+        for o in processes.processes: o.kill()  # those that still train
     return sum(failed.get() for _ in range(workers))
 
 def _take_part(rank, failed, taken, threads, jobs, more):
     "What each process of `_share` does; it ends when the one that started it is killed"
+    signal.signal(signal.SIGINT, signal.default_int_handler)    # also what PyTorch has sent when the parent is gone
+    if not parent_process().is_alive(): return
     torch.set_num_threads(threads)
     failed.put(_do(_untaken(jobs, taken), *more))
 

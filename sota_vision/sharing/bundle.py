@@ -54,7 +54,7 @@ def facts_of(
         architecture={k: r[k] for k in ('arch', 'act', 'sa', 'pretrained')}, size=r['size'],
         statistics=normalization(result.learn.dls),
         preprocessing={k: r[k] for k in ('presize', 'loader', 'min_scale')}, recipe=r,
-        metrics={k: run[k] for k in ('accuracy', 'loss', 'tta_accuracy') if k in run},
+        metrics={k: run[k] for k in ('accuracy', 'loss', 'tta_accuracy') if k in run}, epochs_done=len(run['epochs']),
         **{k: run[k] for k in ('pretrained',) if k in run},
         **{k: run[k] for k in ('dataset', 'seed', 'seconds', 'device', 'versions', 'commit', 'date')})
 

@@ -20,8 +20,9 @@ def percent(
     share:float,    # In [0, 1]
     n:int           # Of how many
 ) -> str:           # Such as '81.2 % ± 2.4'
-    "A share and its standard error"
-    return f'{100*share:.1f} % ± {100*(share*(1-share)/n)**.5:.1f}'
+    "A share and its standard error, as if two more were right and two more wrong: 1 of 1 is no certainty"
+    p = (share*n+2)/(n+4)
+    return f'{100*share:.1f} % ± {100*(p*(1-p)/(n+4))**.5:.1f}'
 
 def model_card(
     facts:dict  # What `bundle.json` says
@@ -36,6 +37,8 @@ def model_card(
     views = f', {percent(m["tta_accuracy"], d["valid"])} with views averaged' if 'tta_accuracy' in m else ''
     def three(k): return ', '.join(f'{o:.3g}' for o in stats[k])
     means = f'channel means {three("mean")} and deviations {three("std")}' if stats else 'no normalization'
+    epochs = facts.get('epochs_done', r['epochs'])   # fewer where it was stopped early
+    noisy = f', {r["label_noise"]:.0%} of their labels made wrong on purpose' if r.get('label_noise') else ''
     begun = f'\nIt began with the weights {plain(facts["pretrained"])}.' if 'pretrained' in facts else ''
     return f'''---
 {yaml.safe_dump(head, sort_keys=False)}---
@@ -51,7 +54,7 @@ of counting pictures; another seed adds to it). Validation loss {m['loss']:.3f}.
 
 ## What it learned from
 
-{d['train']:,} pictures of {plain(d['name'])}, {r['epochs']} epoch{'s'*(r['epochs'] > 1)}, seed {facts['seed']},
+{d['train']:,} pictures of {plain(d['name'])}{noisy}, {epochs} epoch{'s'*(epochs > 1)}, seed {facts['seed']},
 {facts['seconds']:,.0f} s on {plain(facts['device'])}.{begun}
 Its pictures are {facts['size']} px wide: the shorter side is resized to {r['presize']} px, its center crop is taken;
 {means}.
