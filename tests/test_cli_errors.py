@@ -1,11 +1,14 @@
 "`sota_train` and a user's mistake: one sentence, exit code 2, no run written down"
-import json, os, shutil, subprocess, sys, warnings
+import errno, io, json, os, shutil, signal, subprocess, sys, warnings
+from dataclasses import replace
 from pathlib import Path
 import pytest
 from PIL import Image
-from sota_vision.cli.core import guard
+from sota_vision.cli.core import command, error_sentence, guard
 from sota_vision.cli.train import sota_train
 from sota_vision.data.folders import scan
+from sota_vision.recipes import recipe
+from sota_vision.train import check_batch
 
 def tree(path, *files):
     "A folder `path` that holds tiny pictures called `files`"
@@ -82,6 +85,64 @@ def test_out_holds_a_run(data, tmp_path, capsys):
     run.write_text('{}')
     assert str(tmp_path/'out') in mistake(capsys, '--profile', 'tiny', '--data', data, '--out', tmp_path/'out')
     assert run.read_text() == '{}' and [o.name for o in (tmp_path/'out').iterdir()] == ['run.json']
+
+written = [(o, k) for o in ('out', 'out/seed-1') for k in ('validation.csv', 'weights.pth', 'checkpoint.pt', 'bundle')]
+
+@pytest.mark.parametrize('folder, name', [('out', 'start.json'), *written])
+def test_nothing_that_is_there_is_replaced(folder, name, data, tmp_path, capsys):
+    "Whatever a run would write, in its folder or in one of a seed"
+    (tree(tmp_path/folder)/name).write_text('mine')
+    err = mistake(capsys, '--profile', 'tiny', '--data', data, '--out', tmp_path/'out', '--runs', 2)
+    assert 'name another folder' in err and (tmp_path/folder/name).read_text() == 'mine'
+
+@pytest.mark.parametrize('out', [(), ('--out', 'a/b/c')])
+def test_a_mistake_leaves_no_folder(out, data, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mistake(capsys, '--profile', 'tiny', '--data', data, '--bs', 999, *out)
+    assert [o.name for o in tmp_path.iterdir()] == ['data']
+
+def test_results_are_no_class(tmp_path, capsys, monkeypatch):
+    "Among folders of classes a folder of results would be one of them; beside train/ it is none"
+    flat = tree(tmp_path/'flat', 'cat/1.png', 'dog/1.png')
+    monkeypatch.chdir(flat)
+    assert 'name one outside it' in mistake(capsys, '--profile', 'tiny', '--data', '.')
+    assert sorted(o.name for o in flat.iterdir()) == ['cat', 'dog']
+    monkeypatch.chdir(tree(tmp_path/'data', *train, 'val/cat/1.png'))
+    assert 'bs=999' in mistake(capsys, '--profile', 'tiny', '--data', '.', '--bs', 999)
+
+@pytest.mark.parametrize('flags', ['--runs 3', '--seed 7', '--recipe mixup', '--profile gpu', '--skip-unreadable',
+                                   '--split-seed 3', '--lr .1', '--data x', '--tracker wandb'])
+def test_resume_takes_no_other_settings(flags, tmp_path, capsys):
+    assert 'leave the other flags out' in mistake(capsys, '--resume', tmp_path, *flags.split())
+
+@pytest.mark.parametrize('split, count', [('folders', 20), ('tuning', 16), ('random', 24), ('random_per_stage', 24)])
+def test_a_batch_is_filled_by_what_trains(split, count, tmp_path):
+    pictures = scan(tree(tmp_path, *(f'{p}/{c}/{i}.png' for p,n in (('train', 10), ('val', 5)) for c in 'ab'
+                                     for i in range(n))))
+    r = recipe('baseline', 'quick', split=split, stages=((1, 24), (1, 32)), bs=count)
+    check_batch(r, pictures)
+    with pytest.raises(ValueError, match=f'the {count} training pictures'):
+        check_batch(replace(r, bs=count+1), pictures)
+
+@pytest.mark.parametrize('name, code', [('SIGINT', 130), ('SIGTERM', 143)])
+def test_a_signal_of_which_a_library_makes_another_error(name, code, capsys):
+    with pytest.raises(SystemExit) as e, guard('it'):
+        try: signal.raise_signal(getattr(signal, name))
+        except KeyboardInterrupt: raise RecursionError('too deep') from None
+    assert e.value.code == code and capsys.readouterr().err in ('it: interrupted\n', 'it: terminated\n')
+
+def test_streams_that_lack_a_character(monkeypatch):
+    "A console of Windows, or a redirected stream of one"
+    out = io.TextIOWrapper(io.BytesIO(), encoding='cp1252')
+    monkeypatch.setattr(sys, 'stdout', out)
+    @command
+    def says(): print('→ 猫 é')
+    says([])
+    out.flush()
+    assert out.buffer.getvalue().decode('cp1252').strip() == '\\u2192 \\u732b é'
+
+def test_a_full_disk_is_said():
+    assert error_sentence(OSError(errno.ENOSPC, 'No space left on device')).startswith('No space left on device: ')
 
 def test_out_is_a_file(data, tmp_path, capsys):
     (tmp_path/'out').write_text('mine')

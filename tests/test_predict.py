@@ -80,6 +80,21 @@ def test_folder(bundle, tmp_path, capsys):
     (tmp_path/'empty').mkdir()
     assert 'holds no pictures' in mistake(capsys, bundle, tmp_path/'empty')[1]
 
+def test_a_folder_is_read_as_training_reads_it(bundle, tmp_path, capsys):
+    "Links are followed, and what is passed over is said"
+    for o in ('top', 'other'): (tmp_path/o).mkdir()
+    for o in ('top/a.png', 'other/b.png'): Image.new('RGB', (20, 10)).save(tmp_path/o)
+    (tmp_path/'top/noend').write_bytes((tmp_path/'top/a.png').read_bytes())
+    try: (tmp_path/'top/link').symlink_to(tmp_path/'other', target_is_directory=True)
+    except OSError: pytest.skip('this user may make no links')
+    sota_predict([str(bundle), str(tmp_path/'top')])
+    out,err = capsys.readouterr()
+    assert len(out.splitlines()) == 2 and err == 'passed over: no ending 1\n'
+
+def test_empty_names(bundle, files, capsys):
+    assert 'bundle is empty' in mistake(capsys, '', files[0])[1]
+    assert 'picture is empty' in mistake(capsys, bundle, '')[1]
+
 def test_unreadable_pictures_cost_only_their_own_answer(bundle, files, tmp_path, capsys):
     bad = tmp_path/'bad.jpg'
     bad.write_bytes(b'PK\x03\x04'+bytes(100))

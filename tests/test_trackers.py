@@ -21,13 +21,23 @@ def test_wandb_offline(tmp_path, monkeypatch):
     sota_train([*quick, str(tmp_path/'run'), '--tracker', 'wandb'])
     assert list((tmp_path/'run/wandb').glob('offline-run-*/*.wandb')) and (tmp_path/'run/run.json').exists()
 
-def test_the_same_net(tmp_path):
+@pytest.mark.parametrize('name', trackers)
+def test_the_same_net(name, tmp_path, monkeypatch):
     "Nobody who watches changes what is learned"
-    pytest.importorskip('tensorboard', reason='tensorboard is an extra')
+    pytest.importorskip(name, reason=f'{name} is an extra')
+    monkeypatch.setenv('WANDB_MODE', 'offline')
     sota_train([*quick, str(tmp_path/'plain')])
-    sota_train([*quick, str(tmp_path/'watched'), '--tracker', 'tensorboard'])
+    sota_train([*quick, str(tmp_path/'watched'), '--tracker', name])
     one,two = [json.loads((tmp_path/o/'run.json').read_text())['epochs'] for o in ('plain', 'watched')]
     assert one == two
+
+def test_wandb_without_a_key(tmp_path, monkeypatch, capsys):
+    pytest.importorskip('wandb', reason='wandb is an extra')
+    for k in ('WANDB_API_KEY', 'NETRC'): monkeypatch.delenv(k, raising=False)
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.setenv('WANDB_MODE', 'online')
+    with pytest.raises(SystemExit) as e: sota_train([*quick, str(tmp_path/'run'), '--tracker', 'wandb'])
+    assert e.value.code == 2 and 'Weights & Biases cannot be used' in capsys.readouterr().err.splitlines()[-1]
 
 @pytest.mark.parametrize('name', trackers)
 def test_missing_package(name, tmp_path, monkeypatch, capsys):
