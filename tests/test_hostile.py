@@ -137,7 +137,7 @@ tables = {
     'good': (rows, None), 'semicolons': ([o.replace(',', ';') for o in rows], None),
     'names': (['path,label', *rows], None), 'crlf': ([o+'\r' for o in rows], None),
     'split': ([f'{o},{"val" if "4" in o else "TRAIN"}' for o in rows], None),
-    'empty': ([], 'one column'), 'one column': ([o[:5] for o in rows], 'one column'),
+    'empty': ([], 'is empty'), 'one column': ([o[:5] for o in rows], 'one column'),
     'climbs': ([*rows, '../../secret.png,cat'], 'climbs out'), 'ghost': ([*rows, 'ghost.png,cat'], 'cannot be found'),
     'twice': ([*rows, 'pets/cat/0.png,dog'], 'something else'), 'short': ([*rows, 'pets/cat/0.png'], 'cells'),
     'no label': ([*rows, 'pets/cat/1.png,'], 'is empty'), 'binary': (['\0\0,\0'], 'no text'),

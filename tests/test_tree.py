@@ -259,11 +259,11 @@ bonus = sorted(v for k,v in exports.items() if k.startswith('bonus/'))
 floors = [
     ['files'],
     ['profile', 'cli.core', 'distributed', 'teaching.quiz'],
-    ['callbacks', 'checkpoint', 'fusion', 'memory', 'mix_weights', 'trackers', 'data.*', 'teaching.predictions',
+    ['callbacks', 'checkpoint', 'fusion', 'memory', 'mix_weights', 'data.*', 'teaching.predictions',
      'teaching.checks'],
     techniques,
     [*bonus, 'cost'],
-    ['baseline', 'pretrained', 'data.loaders', 'scores', 'report'],
+    ['baseline', 'pretrained', 'data.loaders', 'scores', 'report', 'trackers'],
     ['recipe'],
     ['recipes'],
     ['train'],
