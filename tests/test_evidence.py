@@ -43,6 +43,14 @@ def test_nothing_twice(rehearsed, capsys):
     out,code = said(capsys, 'run', 'tta-gain', '--scale', 'quick', '--out', rehearsed)
     assert 'every run is there already' in out.out and code is None and rehearsed.read_bytes() == before
 
+def test_no_warnings(tmp_path, monkeypatch, capfd):
+    "Processes that train show no warning of a library, either"
+    monkeypatch.delenv('PYTHONWARNINGS', raising=False)
+    sota_evidence(['run', 'tta-gain', '--scale', 'quick', '--seeds', '2', '--workers', '2', '--out',
+                   str(tmp_path/'ledger.jsonl')])
+    out,err = capfd.readouterr()
+    assert out.count('\n') == 2 and not err
+
 def pretend(job, split):
     "A run that takes no time"
     return dict(accuracy=.5+.01*job.recipe.epochs+.001*job.seed, dataset=dict(train=100, valid=60))

@@ -60,6 +60,8 @@ def guard(
     if threading.current_thread() is threading.main_thread():
         ours = (signal.default_int_handler, signal.SIG_DFL)     # what somebody else ignores or handles stays so
         before = {o: signal.signal(o, stop) for o in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(o) in ours}
+    told = sys.warnoptions or 'PYTHONWARNINGS' in os.environ
+    if not told: os.environ['PYTHONWARNINGS'] = 'ignore::FutureWarning'     # of libraries that processes of ours import
     try:
         with warnings.catch_warnings():
             silence_libraries()
@@ -77,6 +79,7 @@ def guard(
         elif said is None: raise
     else: return
     finally:
+        if not told: os.environ.pop('PYTHONWARNINGS', None)
         for number,handler in before.items(): signal.signal(number, handler)
     if speaks(code): print(f'{prog}: {said}', file=sys.stderr)
     raise SystemExit(code)
