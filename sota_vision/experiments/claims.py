@@ -412,6 +412,10 @@ def claim_summary(
                          for v in shown]).set_index(['claim', 'pictures'])
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #3333180f
+def _runs(claim, arm, scale, ledger):
+    "The runs of one arm that are there, a seed each"
+    return filter(None, (ledger.get(claim.job(arm, s, scale), scale) for s in claim.seeds(scale)))
+
 def length_figure(
     *arms:str,          # Keys of `mixed`, such as 'plain' and 'mixup'
     scale:str='gpu',    # A key of `scales`
@@ -420,12 +424,11 @@ def length_figure(
     "What arms reach after a short, a middle and a long training"
     ledger = load_ledger(scale, file)
     asked = [claims[id] for id in ('mixup-short', 'mixup-middle', 'mixup-long')]
-    def of(claim, arm): return filter(None, (ledger.get(claim.job(arm, s, scale), scale) for s in claim.seeds(scale)))
     fig,axs = plt.subplots(1, 2, figsize=(9, 3.2), layout='constrained')
     for ax,measure in zip(axs, ('accuracy', 'log_loss')):
         factor,unit = units[measure]
         for arm,(line,marker,color) in zip(arms, _styles):
-            runs = [(c.job(arm, 0, scale).recipe.epochs, [factor*r[measure] for r in of(c, arm)])
+            runs = [(c.job(arm, 0, scale).recipe.epochs, [factor*r[measure] for r in _runs(c, arm, scale, ledger)])
                     for c in asked if arm in c.arms]
             runs = {n: values for n,values in runs if values}
             ax.plot(list(runs), [mean(o) for o in runs.values()], line, lw=2, color=color, label=arm)
@@ -451,8 +454,7 @@ def plot_staircase(
               ('four more\nviews averaged', 'longer', 'random 4, fastai')]
     def of(arm, view):
         claim = next(c for c in staircase if arm in c.arms)
-        runs = filter(None, (ledger.get(claim.job(arm, s, 'photos'), 'photos') for s in claim.seeds('photos')))
-        return [100*(r['views'][view] if view else r)['accuracy'] for r in runs]
+        return [100*(r['views'][view] if view else r)['accuracy'] for r in _runs(claim, arm, 'photos', ledger)]
     steps = [(label, values, '#E69F00' if view else '#0072B2') for label,arm,view in labels
              if (values := of(arm, view))]
     fig,ax = plt.subplots(figsize=(9, 4), layout='constrained')
