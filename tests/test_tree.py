@@ -157,6 +157,21 @@ def test_every_cell_runs(name):
     unrun = [source(o) for o in cells(name) if re.search(r'^#\|\s*eval:\s*false', source(o), re.M)]
     assert not unrun, f'{name} has cells that never run: {unrun}'
 
+def shows(code):
+    "Does this cell surely show something: a figure, the verdict of a check, or the value of its last line?"
+    body = ast.parse(code).body
+    names = [getattr(o.value.func, 'id', getattr(o.value.func, 'attr', '')) for o in body
+             if isinstance(o, ast.Expr) and isinstance(o.value, ast.Call)]
+    last = body and isinstance(body[-1], ast.Expr) and not isinstance(body[-1].value, (ast.Call, ast.Constant))
+    return any(o.startswith(('plot_', 'explore_', 'check_')) for o in names) or last and not code.rstrip().endswith(';')
+
+@each_notebook
+def test_executed(name):
+    "A page is read on the web, where nothing runs"
+    code = [o for o in cells(name) if o['cell_type'] == 'code' and not source(o).startswith('%') and source(o).strip()]
+    bare = [source(o).strip().splitlines()[-1] for o in code if shows(source(o)) and not o['outputs']]
+    assert not bare, f'{name} was not executed: nothing is shown under {bare}'
+
 @each_lesson
 def test_has_figure(name):
     assert any(k.startswith('image/') for o in outputs(name) for k in o.get('data', {})), f'{name} shows no figure'

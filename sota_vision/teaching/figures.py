@@ -81,7 +81,7 @@ def plot_lambda(
         for ax,(how,title) in zip(axs, titles.items()):
             for i,alpha in enumerate(alphas):
                 lam = sample_lambda(n, alpha, how)
-                label = f'α = {alpha:g} (other image: {torch.min(lam, 1-lam).mean():.0%})'
+                label = f'α = {alpha:g} (smaller weight: {torch.min(lam, 1-lam).mean():.0%})'
                 ax.hist(lam.numpy(), bins=40, range=(0,1), density=True, histtype='step', lw=1.8, color=f'C{i}',
                         ls=['-','--','-.',':'][i%4], label=label)
             ax.set(title=title, xlabel='λ, weight of the picture itself', ylim=(0,8))
