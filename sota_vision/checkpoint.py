@@ -129,8 +129,9 @@ class StopEarly(Callback):
     "Stop when the validation loss has not become smaller for `patience` epochs"
     order = 60
     def __init__(self,
-        patience:int    # Epochs, at least 1
-    ): self.patience = patience
+        patience:int,   # Epochs, at least 1
+        first:int=0     # Epochs before the first one that counts: those of smaller pictures
+    ): self.patience,self.first = patience, first
     def after_epoch(self):
-        losses = [o[1] for o in self.recorder.values if len(o) > 1]
+        losses = [o[1] for o in self.recorder.values[self.first:] if len(o) > 1]
         if losses and len(losses)-1-losses.index(min(losses)) >= self.patience: raise CancelFitException

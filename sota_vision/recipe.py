@@ -68,7 +68,8 @@ class Recipe:
     mixup:float=0.          # α of mixup; 0: none
     label_smoothing:float=0. # ε of label smoothing, in [0, 1)
     class_weights:bool=False # Weigh the loss of a class by the inverse of its share of the training pictures?
-    patience:int=0          # Stop when the validation loss has not fallen for so many epochs; 0: train to the end
+    # Stop when the validation loss has not fallen for so many epochs, of the last stage if there are some; 0: never
+    patience:int=0
     tta:int=0               # Random views averaged at the end; 0: no test time augmentation
     loader:str='cached'     # Where batches come from: 'cached' (each picture decoded once) or 'fastai'
     precision:str='auto'    # 'bf16', 'fp32', or 'auto': bfloat16 where the machine is built for it

@@ -28,7 +28,7 @@ from .data.loaders import cached_loaders
 from .data.sources import data_path
 from .data.splits import Split, class_name
 from .distributed import Distributed, machine_first, processes, rank
-from .files import write_whole
+from .files import path_from, write_whole
 from .imagenette import data_block
 from .label_noise import flip_labels, noisy_labels, relabel
 from .label_smoothing import LabelSmoothing
@@ -80,7 +80,8 @@ def loaders_for(
     size = recipe.stages[0][1] if recipe.stages else recipe.size
     stats = (net_stats(recipe.arch) if recipe.pretrained else imagenet_stats) if recipe.normalize else None
     if recipe.loader == 'cached':
-        cache = make_cache([*split.files, *split.unreadable], recipe.presize, caches, bar, bool(split.unreadable))
+        there = [f for f in split.unreadable if Path(f).exists()]   # a table may name what is not
+        cache = make_cache([*split.files, *there], recipe.presize, caches, bar, bool(there))
         made = [cached_loaders(o, cache, recipe.bs, size, recipe.min_scale, stats) for o in splits_for(recipe, split)]
     else:
         def dls_of(o):
@@ -157,7 +158,8 @@ def learner(
     bf16 = None if recipe.precision == 'auto' else recipe.precision == 'bf16'
     cbs += fast_cbs(dls.device, bf16, recipe.channels_last)
     if recipe.compile: cbs.append(CompileNet())
-    if recipe.patience: cbs.append(StopEarly(recipe.patience))
+    if recipe.patience: # a net that stopped at small pictures would never see its own size
+        cbs.append(StopEarly(recipe.patience, recipe.epochs-recipe.stages[-1][0] if recipe.stages else 0))
     cbs += [DataWait(), StopIfDiverged()]
     more = dict(opt_func=opts[recipe.opt], metrics=accuracy, wd=recipe.wd, cbs=cbs)
     if recipe.pretrained: return pretrained_learner(dls, recipe.arch, recipe.size, loss_func=loss, **more)
@@ -250,7 +252,7 @@ def pictures_key(
     split:Split # Pictures
 ) -> str:       # Changes with their names, labels, sizes in bytes and parts; not when they are moved or touched
     "What makes the pictures of a run the same as those of another"
-    def row(f): return os.path.relpath(f, split.root), split.label_of(f), os.stat(f).st_size
+    def row(f): return path_from(f, split.root), split.label_of(f), os.stat(f).st_size
     rows = [list(map(row, part)) for part in (split.train, split.valid)]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:24]
 

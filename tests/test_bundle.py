@@ -2,6 +2,7 @@
 import hashlib, io, json, os, pickle, random, shutil
 from pathlib import Path
 import pytest, safetensors.torch, torch
+from sota_vision.checkpoint import StopEarly
 from sota_vision.data.folders import scan
 from sota_vision.data.sources import data_path
 from sota_vision.recipes import recipe
@@ -61,6 +62,20 @@ def test_every_kind_of_recipe(changes, tmp_path):
     with made.learn.no_bar(): want,_ = made.learn.get_preds(dl=made.learn.dls.test_dl(files))
     got = predict(load_bundle(save_bundle(made, tmp_path/'bundle')), files)
     torch.testing.assert_close(got, want.cpu(), atol=1e-5, rtol=0)
+
+@pytest.mark.parametrize('cbs', [[], [StopEarly(1)]], ids=['patience', 'a callback of your own'])
+def test_a_fit_that_stops_early(cbs, tmp_path):
+    "Patience waits for the last size; whatever else ends a fit, the bundle has the size that was reached"
+    many = dict(epochs=7, lr=1e-9) | ({} if cbs else dict(patience=1))
+    asked = recipe('baseline', 'quick', stages=((3, 16), (4, 32)), **many)
+    made = fit(asked, scan(data_path(prof='quick')), cbs=cbs, bar=False)
+    folder = save_bundle(made, tmp_path/'bundle')
+    size = load_bundle(folder).facts['size']
+    epochs = len(made.run['epochs'])
+    assert (epochs <= 3 and size == 16) if cbs else (4 < epochs < 7 and size == 32)
+    files = made.learn.dls.valid_ds.items[:20]
+    with made.learn.no_bar(): want,_ = made.learn.get_preds(dl=made.learn.dls.test_dl(files))
+    torch.testing.assert_close(predict(load_bundle(folder), files), want.cpu(), atol=1e-5, rtol=0)
 
 def test_others_may_read_it(saved):
     "A folder made in a temporary one would be its owner's alone"

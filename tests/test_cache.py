@@ -1,5 +1,7 @@
 "The image cache survives what a disk and a killed process do to it, and names what it cannot read"
 import hashlib, json, os, random, signal, sys, time, warnings
+from contextlib import nullcontext
+from pathlib import Path
 import numpy as np
 import psutil, pytest, torch
 from PIL import Image
@@ -136,9 +138,12 @@ def test_leftovers(pictures, tmp_path):
     for name,age in (part_prefix+'old', 4000), (part_prefix+'new', 10):
         (tmp_path/'caches'/name).mkdir(parents=True)
         os.utime(tmp_path/'caches'/name, (time.time()-age,)*2)
+    (tmp_path/'caches'/(part_prefix+'slow')/'cache').mkdir(parents=True)     # begun two hours ago, written to just now
+    (tmp_path/'caches'/(part_prefix+'slow')/'cache/pixels').write_bytes(b'abc')
+    for o in 'cache', '': os.utime(tmp_path/'caches'/(part_prefix+'slow')/o, (time.time()-7200,)*2)
     made(pictures, tmp_path/'caches')
     left = names(tmp_path/'caches')
-    assert part_prefix+'new' in left and part_prefix+'old' not in left
+    assert {part_prefix+'new', part_prefix+'slow'} < {*left} and part_prefix+'old' not in left
 
 def test_forgotten_and_foreign(pictures, tmp_path):
     "A month later our own cache goes; what else lies in that folder is none of our business, however old"
@@ -176,6 +181,27 @@ def test_no_folder_to_write(pictures, tmp_path):
         cache = made(pictures, tmp_path/'file/caches')
     assert len(said) == 1 and content(cache) == by_hand(pictures) and (tmp_path/'file').read_text() == 'mine'
 
+def test_without_a_disk_they_are_decoded_once(pictures, tmp_path):
+    "As long as somebody holds them; a changed picture is another one"
+    (tmp_path/'file').write_text('mine')
+    with pytest.warns(UserWarning, match='cannot keep'): cache = made(pictures, tmp_path/'file/caches')
+    assert made(pictures, tmp_path/'file/caches') is cache
+    os.utime(pictures[0], (0, 0))
+    with pytest.warns(UserWarning, match='cannot keep'): assert made(pictures, tmp_path/'file/caches') is not cache
+
+def test_damaged_cache_is_closed_before_it_is_removed(pictures, tmp_path, monkeypatch):
+    "Windows removes no file that somebody has open"
+    made(pictures, tmp_path/'caches')
+    cache, = (tmp_path/'caches').iterdir()
+    (cache/'pixels').write_bytes(bytes((cache/'pixels').stat().st_size))
+    held,replace = [], Path.replace
+    def watched(self, target):
+        if self == cache: held.extend(o.path for o in psutil.Process().memory_maps() if str(cache) in o.path)
+        return replace(self, target)
+    monkeypatch.setattr(Path, 'replace', watched)
+    made(pictures, tmp_path/'caches')
+    assert held == []
+
 @pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() == 0, reason='root may write anywhere')
 def test_forbidden_folder(pictures, tmp_path):
     (tmp_path/'caches').mkdir(mode=0o500)
@@ -209,6 +235,7 @@ def test_damaged_picture(kind, pictures, tmp_path):
 def test_huge_picture(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
     with pytest.raises(ValueError, match='12 pictures cannot be read'): made(pictures, tmp_path/'caches')
+    with pytest.raises(ValueError, match='has more than 200 pixels; save it smaller'): read_image(pictures[0])
 
 def test_zeroed_pixels(pictures, tmp_path):
     "Damage that keeps every length is found by the checksum"
@@ -233,6 +260,22 @@ def test_pictures_anywhere(tmp_path):
     "Pictures need no folder of classes above them"
     Image.new('RGB', (9, 9)).save(tmp_path/'a.png')
     assert len(made([tmp_path/'a.png'], tmp_path/'caches')) == 1
+
+@pytest.mark.parametrize('size', [(1, 40), (40, 1), (1, 1)])
+@pytest.mark.parametrize('side', [49, 98, 103])
+def test_one_pixel_wide(size, side, tmp_path):
+    "Where short/presize*presize is a little below 1"
+    Image.new('RGB', size, (1, 2, 3)).save(tmp_path/'thin.png')
+    cache = make_cache([tmp_path/'thin.png'], side, tmp_path/'caches', bar=False)
+    assert cache.crops([0])[0].flatten(1).unique(dim=1).flatten().tolist() == [1, 2, 3]
+
+def test_folder_with_a_long_name(tmp_path):
+    folder = tmp_path/('x'*240)
+    folder.mkdir()
+    Image.new('RGB', (9, 9)).save(folder/'a.png')
+    with warnings.catch_warnings(action='error') if sys.version_info >= (3, 11) else nullcontext():
+        made([folder/'a.png'], tmp_path/'caches')
+    assert len(names(tmp_path/'caches')) == 1
 
 def test_a_strip_is_kept_in_part(tmp_path):
     Image.new('RGB', (3000, 2)).save(tmp_path/'strip.png')

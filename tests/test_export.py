@@ -6,7 +6,7 @@ from sota_vision.data.folders import scan
 from sota_vision.data.sources import data_path
 from sota_vision.recipes import recipe
 from sota_vision.sharing.bundle import load_bundle, save_bundle
-from sota_vision.sharing.export import export_onnx, export_program
+from sota_vision.sharing.export import PixelNet, export_onnx, export_program
 from sota_vision.train import fit
 
 pytestmark = pytest.mark.slow
@@ -29,6 +29,10 @@ def said(bundle, pixels):
     "What the net says, normalized here with the statistics that the bundle names"
     mean,std = (torch.tensor(bundle.facts['statistics'][k]).view(3, 1, 1) for k in ('mean', 'std'))
     with torch.no_grad(): return bundle.net((pixels-mean)/std).softmax(-1)
+
+def test_a_bundle_stays_where_it_is(bundle):
+    "A bundle on a GPU goes on there, though a graph is made on the CPU"
+    assert not {*map(id, PixelNet(bundle).net.parameters())} & {*map(id, bundle.net.parameters())}
 
 @pytest.mark.parametrize('n', [1, 2, 7])
 def test_onnx(bundle, pixels, n, tmp_path):

@@ -2,7 +2,7 @@
 import io, os, struct, zlib
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from sota_vision.data.cache import make_cache
 from sota_vision.data.images import read_image
 from sota_vision.data.splits import Split
@@ -154,3 +154,30 @@ def test_refused_by_name(name, tmp_path):
 def test_a_pipe_is_not_opened(tmp_path):
     os.mkfifo(tmp_path/'1.png')
     with pytest.raises(ValueError, match='no regular file'): read_image(tmp_path/'1.png')
+
+@pytest.mark.parametrize('turn', range(1, 9))
+@pytest.mark.parametrize('tag', [struct.pack('<HHI4s', 0x11a, 2, 4, b'abc\0'), struct.pack('<HHIi', 0x100, 9, 1, -5)],
+                         ids=['a resolution in letters', 'a negative width'])
+def test_orientation_beside_a_malformed_tag(turn, tag):
+    "What nobody needs may be wrong"
+    def exif(*entries): return b'Exif\0\0II*\0'+struct.pack('<IH', 8, len(entries))+b''.join(entries)+bytes(4)
+    orientation = struct.pack('<HHII', 0x112, 3, 1, turn)
+    plain,odd = (saved(Image.fromarray(bytes_), 'PNG', exif=exif(*o)) for o in ([orientation], [tag, orientation]))
+    want = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(plain))))
+    for o in (plain, odd): assert np.array_equal(np.asarray(read_image(o)), want)
+    assert want.shape[:2] == ((w, h) if turn > 4 else (h, w))
+
+@pytest.mark.parametrize('white', [1, 255, 65535])
+def test_floats_a_little_above_white(white):
+    "As whoever resized them leaves them: they are clipped, and the picture does not turn black"
+    x = np.linspace(0, 1, h*w, dtype=np.float32).reshape(h, w)*white
+    want = np.asarray(read_image(x)).astype(int)
+    x[-1,-1] *= 1.004
+    assert np.abs(np.asarray(read_image(x)).astype(int)-want).max() <= 1 and want.max() == 255
+
+@pytest.mark.parametrize('top', [250, 260, 65535])
+def test_numbers_of_16_bits_have_one_white(top):
+    "However dark a picture is, and of whatever shape"
+    x = np.full((h, w), top, np.uint16)
+    for o in (x, np.repeat(x[...,None], 3, axis=2)):
+        assert np.abs(np.asarray(read_image(o)).astype(int)-top/257).max() <= 1

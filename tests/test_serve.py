@@ -24,14 +24,15 @@ def bundle(tmp_path_factory):
     return save_bundle(made, tmp_path_factory.mktemp('saved')/'bundle')
 
 @pytest.fixture(scope='module')
-def server(bundle):
-    "Port of a server in a process of its own"
+def server(bundle, tmp_path_factory):
+    "A server in a process of its own, its port, and what it writes beside its answers"
     code = 'from sota_vision.cli.serve import sota_serve; sota_serve()'
     env = os.environ | dict(PYTHONWARNINGS='ignore', OMP_NUM_THREADS='1',
                             PYTHONPATH=os.pathsep.join(filter(None, (str(root), os.environ.get('PYTHONPATH')))))
     command = [sys.executable, '-c', code, bundle, '--port', '0', '--max-bytes', '300000', '--max-pixels', '1000000']
-    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
-    try: yield process, int(process.stdout.readline().rsplit(':', 1)[1])
+    log = tmp_path_factory.mktemp('server')/'log'
+    with open(log, 'wb') as f: process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=f, text=True)
+    try: yield process, int(process.stdout.readline().rsplit(':', 1)[1]), log
     finally:
         process.kill()
         process.wait()
@@ -126,6 +127,7 @@ def test_a_sender_who_goes_away(server, files):
         with socket.create_connection(('127.0.0.1', server[1]), 60) as s:
             s.sendall(b'POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc')
     assert ask(server, Path(files[0]).read_bytes())[0] == 200
+    assert 'Traceback' not in server[2].read_text()
 
 def memory(process):
     "What the server has in memory, in megabytes"

@@ -19,13 +19,15 @@ def picture_files(
     passed:Counter  # Why → how many; what is passed over in a folder is added
 ) -> list:          # Files as text; a folder stands for the pictures in it and in the folders below
     "The pictures that `names` name, in order"
-    from sota_vision.data.folders import pictures_below
+    from sota_vision.data.folders import passed_text, pictures_below
     found = []
     for name in map(str, names):
         if not name: raise ValueError('the name of a picture is empty: name files, or folders of pictures')
         if not os.path.isdir(name): found.append(name); continue
-        files = pictures_below(name, passed)
-        if not files: raise ValueError(f'{name} holds no pictures: name another folder, or files')
+        over = Counter()
+        files = pictures_below(name, over)
+        if not files: raise ValueError(f'{name} holds no pictures{passed_text(over)}: name another folder, or files')
+        passed.update(over)
         found += files
     return found
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated
 from fastcore.docments import docments
 from .core import add_flag, check_out_folder, command, error_sentence
-from ..files import cache_folder, most_bytes, run_folder, write_whole
+from ..files import cache_folder, most_bytes, path_from, run_folder, write_whole
 from ..trackers import tracker_module, trackers, tracking
 
 # %% ../../nbs/api/41_cli_train.ipynb #f5e4d9de
@@ -225,7 +225,7 @@ def train_all(
     recipe = from_dict(start['recipe'])
     read = partial(read_pictures, Path(start['data']), recipe, start['skip_unreadable'], start['split_seed'])
     split,cache = machine_first(read)
-    check_same([(os.path.relpath(f, split.root), split.label_of(f)) for f in split.files], 'pictures')
+    check_same([(path_from(f, split.root), split.label_of(f)) for f in split.files], 'pictures')
     n,each = training_count(recipe, split), processes()
     if not start['own_bs']:
         bs = recipe.bs if recipe.bs <= n else 2**(n.bit_length()-2)

@@ -10,6 +10,7 @@ __all__ = ['longest', 'version', 'part_prefix', 'presized', 'ImageCache', 'file_
 import errno, hashlib, os, re, shutil, tempfile, time, warnings, zlib
 from contextlib import suppress
 from pathlib import Path
+from weakref import WeakValueDictionary
 import numpy as np
 import torch
 from PIL import Image
@@ -28,7 +29,7 @@ def presized(
     "`im` resized so that its center crop is the one `Resize(presize)` cuts for validation"
     w,h = im.size
     tall,short,long = h > w, min(w, h), max(w, h)
-    side = int(short/presize*presize)   # as fastai counts it
+    side = max(1, int(short/presize*presize))   # as fastai counts it
     cut,step = int((long-side)/2), side/presize
     most = (longest-1)*presize//2
     first,last = min(int(cut/step), most), min(int((long-cut-side)/step), most)
@@ -152,6 +153,7 @@ def cache_to_device(
 # %% ../../nbs/api/05_data_cache.ipynb #6e5877ab
 version = 5     # of what a cache holds
 part_prefix = '.part-of-a-cache-'
+_in_memory = WeakValueDictionary()  # where they would be on disk → those that no disk could take, while in use
 
 def cache_bytes(
     n:int,          # Pictures
@@ -171,8 +173,9 @@ def cache_name(
     for f in paths:
         which.update(os.fsencode(f)+b'\n')
         state.update(f'{file_stamp(f)}\n'.encode())
-    root = os.path.basename(os.path.commonpath({os.path.dirname(f) for f in paths}))
-    name = re.sub(r'[^\w.-]', '_', root.encode(errors='replace').decode()) or 'pictures'
+    try: root = os.path.basename(os.path.commonpath({os.path.dirname(f) for f in paths}))
+    except ValueError: root = ''    # on several drives of Windows
+    name = re.sub(r'[^\w.-]', '_', root.encode(errors='replace').decode())[:80] or 'pictures'
     return f'{name}-{presize}px-{which.hexdigest()[:12]}-{state.hexdigest()[:12]}'
 
 def _is_cache(o):
@@ -188,16 +191,17 @@ def _remove(folder):
 
 def _sweep(folder, name):
     "Remove caches of the same files in an earlier state, old or too many, and what a killed process left"
-    def older(o, hours): return o.stat().st_mtime < time.time()-3600*hours
+    def older(hours, *files): return max(f.stat().st_mtime for f in files) < time.time()-3600*hours
     def size(o): return sum(f.stat().st_size for f in o.iterdir())
     total = 0
     for o in sorted(folder.iterdir(), key=lambda o: -o.stat().st_mtime):    # the latest first
         with suppress(OSError):     # somebody else was faster
-            if o.name.startswith(part_prefix): older(o, 1) and shutil.rmtree(o, ignore_errors=True)
+            if o.name.startswith(part_prefix):  # while a cache is being made, only its pixels stay young
+                if older(1, o, *o.rglob('*')): shutil.rmtree(o, ignore_errors=True)
             elif _is_cache(o) and o.name != name:
                 total += size(o)
                 same = o.name.startswith(name.rpartition('-')[0]+'-')
-                if same or total > most_bytes or older(o, 30*24): _remove(o)
+                if same or total > most_bytes or older(30*24, o): _remove(o)
 
 def unreadable_error(
     wrong:list  # Errors of `read_image`, one or more
@@ -248,11 +252,14 @@ def _open(files, presize, folder):
     if not folder.exists(): return None
     with suppress(OSError): os.utime(folder)    # somebody still wants it
     try:
-        pixels,made = np.memmap(folder/'pixels', np.uint8, 'r'), np.load(folder/'table.npz')
+        with np.load(folder/'table.npz') as o: made = dict(o)
+        pixels = np.memmap(folder/'pixels', np.uint8, 'r')
         if zlib.crc32(pixels) != made['crc32']: raise ValueError('the pixels were damaged')
         written = [*zip(map(tuple, made['sizes'].tolist()), made['modes'].tolist())]
         return ImageCache(files, presize, pixels, made['table'], written)
-    except Exception: _remove(folder)   # whatever is wrong with it: it can be made again
+    except Exception: pass  # whatever is wrong with it: it can be made again
+    pixels = None   # Windows removes no file that somebody has open
+    _remove(folder)
 
 def _keep(files, presize, bar, skip, final):
     "Make the cache of `files` in a folder beside `final` and move it there when it is whole"
@@ -278,10 +285,12 @@ def make_cache(
     if not files: raise ValueError('no pictures to decode: give a list of files')
     folder = Path(folder or cache_folder())
     final = folder/cache_name(files, presize)
-    cache = _open(files, presize, final)
+    cache = _in_memory.get(final) or _open(files, presize, final)
     if cache and cache.unreadable:
         wrong = [read_error(f) for f in cache.unreadable]
-        if None in wrong: cache = _remove(final)    # somebody mended one
+        if None in wrong:   # somebody mended one
+            cache = None
+            _remove(final)
         elif not skip: raise unreadable_error(wrong)
     if cache: return cache
     why = 'they cannot be read back'
@@ -292,4 +301,5 @@ def make_cache(
                   'they stay in memory and will be decoded again next time')
     pics,starts,written = zip(*_decode(files, presize, bar, skip))
     table = np.array([(*o.shape[:2], start) for o,start in zip(pics, starts)], np.int64)
-    return ImageCache(files, presize, np.concatenate([o.ravel() for o in pics]), table, written)
+    cache = _in_memory[final] = ImageCache(files, presize, np.concatenate([o.ravel() for o in pics]), table, written)
+    return cache

@@ -7,11 +7,13 @@ __all__ = ['path_names', 'label_names', 'split_names', 'flags', 'flag_names', 'p
            'table_columns', 'find_picture', 'list_rows', 'read_list']
 
 # %% ../../nbs/api/02_data_lists.ipynb #d0913aa0
-import csv, io, os
+import csv, io, os, re
 from collections import Counter
+from functools import partial
 from pathlib import Path
+from unicodedata import normalize
 from .splits import LabelTable, Split, class_name, kept_split
-from ..files import printable
+from ..files import path_from, printable
 
 # %% ../../nbs/api/02_data_lists.ipynb #a5009fd8
 path_names = 'path file filename file_name filepath file_path image image_path img picture'.split()
@@ -45,9 +47,10 @@ def table_rows(
 ) -> list:      # (line, [cell, …]) for each line that is not empty; `ValueError` if it is no table
     "The lines of `file`, cut where its first line is cut"
     text = table_text(file)
+    if told := re.match(r'sep=(.)\r?\n', text): text = text[told.end()-1:]    # Excel's own first line
     first = text.lstrip().partition('\n')[0]
     if not first: raise ValueError(f'{file} is empty: give a table of path and label')
-    cut = max(',;\t|', key=first.count)
+    cut = told[1] if told else max(',;\t|', key=first.count)
     if not first.count(cut): raise ValueError(f'{file} has one column: give a table of path and label, with commas')
     reader = csv.reader(io.StringIO(text, newline=''), delimiter=cut)
     try: rows = [(reader.line_num, row) for row in reader if any(o.strip() for o in row)]
@@ -80,7 +83,10 @@ def find_picture(
     name:str        # What the table calls the picture
 ) -> str:           # The path of a file, perhaps not there; `ValueError` for one that climbs out of `folder`
     "Where a picture of a table lies; a backslash may be the separator of folders"
-    names = name, name.strip(), name.strip().replace('\\', '/')
+    bare = name.strip()
+    # é may be one character, or e and ´: a table and the names of files need not agree
+    names = [name, *(form(o) for o in (bare, bare.replace('\\', '/'))
+                     for form in (str, partial(normalize, 'NFC'), partial(normalize, 'NFD')))]
     name = os.path.normpath(next((o for o in names if os.path.isfile(os.path.join(folder, o))), names[1]))
     if name.split(os.sep)[0] == '..':
         raise ValueError(f'{printable(name)} climbs out of the folder of the table: write its whole path')
@@ -133,7 +139,7 @@ def read_list(
     labels = {k: label for k,(label,_) in said.items() if k not in gone}
     parts,how = {k: said[k][1] for k in labels}, 'as the table says'
     if None in parts.values():
-        names = {os.path.relpath(k, file.parent): k for k in labels}
+        names = {path_from(k, file.parent): k for k in labels}
         made,how = kept_split({name: labels[k] for name,k in names.items()}, file, seed)
         parts = {names[name]: part for name,part in made.items()}
     files = {part: [Path(k) for k in sorted(parts) if parts[k] == part] for part in ('train', 'valid')}

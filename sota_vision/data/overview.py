@@ -13,7 +13,7 @@ from fastcore.basics import groupby
 from fastprogress.fastprogress import progress_bar
 from .images import map_files, open_picture
 from .splits import Split
-from ..files import printable
+from ..files import path_from, printable
 
 # %% ../../nbs/api/05_data_overview.ipynb #0ee21ec2
 def content_digest(
@@ -52,7 +52,7 @@ def overview(
     seen = [o for o in (progress_bar(looked, total=len(split.files), leave=False) if bar else looked) if o]
     sizes = sorted((o for o,_ in seen), key=lambda o: o[0]*o[1]) or [(0, 0)]
     counts,valid = split.counts(), set(split.valid)
-    def names(groups): return [[os.path.relpath(f, split.root) for f in o] for o in groups[:shown]]
+    def names(groups): return [[path_from(f, split.root) for f in o] for o in groups[:shown]]
     alike = same_content(split.files)
     across = [o for o in alike if 0 < sum(f in valid for f in o) < len(o)]
     classes = [o for o in alike if len({split.label_of(f) for f in o}) > 1]
@@ -66,7 +66,7 @@ def overview(
         duplicates=dict(across_split=len(across), across_classes=len(classes), groups=len(alike),
                         names=names(across+[o for o in classes if o not in across])),
         passed_over=split.notes.get('passed_over', {}),
-        unreadable=[os.path.relpath(f, split.root) for f in split.unreadable])
+        unreadable=[path_from(f, split.root) for f in split.unreadable])
 
 def some_of(
     items:list, # Texts

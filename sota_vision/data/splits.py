@@ -40,7 +40,9 @@ class LabelTable:
     "Function from a picture to its class in words, for pictures that do not lie in a folder of that name"
     def __init__(self,
         labels:dict # Path of a picture, as text → its class in words
-    ): self.labels = labels
+    ):
+        self.labels = labels
+        self.__name__ = 'label_of'  # without a name, fastai would wrap it into what no loader's process can take
 
     def __call__(self, path):
         if str(path) in self.labels: return self.labels[str(path)]
@@ -48,7 +50,7 @@ class LabelTable:
 
     def __getstate__(self):
         # a loader's process needs the table, an exported `Learner` must not carry the names of the pictures
-        return dict(labels=self.labels if get_spawning_popen() else {})
+        return vars(self) | dict(labels=self.labels if get_spawning_popen() else {})
 
 # %% ../../nbs/api/02_data_splits.ipynb #10aa6db5
 @dataclass(frozen=True)
@@ -76,6 +78,11 @@ class Split:
         "How many pictures of each class there are"
         return {k: dict(Counter(map(self.label_of, getattr(self, k)))) for k in ('train', 'valid')}
 
+    def untrained(self) -> list:    # In words
+        "The classes without a training picture"
+        there = {*map(self.label_of, self.train)}
+        return [o for o in self.classes if o not in there]
+
     def tuning(self):   # -> Split
         "Hold a fifth of each class's training pictures back for validation, always the same: where settings are chosen"
         n,rare = min((n, label) for label,n in self.counts()['train'].items())
@@ -92,7 +99,11 @@ class Split:
     ):  # -> Split
         "Hold a random fifth of all pictures back for validation, whatever folder they lie in"
         train,valid = train_test_split(self.files, test_size=.2, random_state=seed)
-        return replace(self, train=list(train), valid=list(valid))
+        made = replace(self, train=list(train), valid=list(valid))
+        if lost := made.untrained():
+            raise ValueError(f'a random fifth of all (seed {seed}) leaves the class {lost[0]!r} no training picture: '
+                             'give it more, or hold a fifth of each class out')
+        return made
 
     def some(self,
         n_train:int,        # Training pictures to keep, spread evenly over the classes
@@ -124,11 +135,12 @@ class Split:
         "All other pictures; `ValueError` if a class loses its last training picture, or validation its last one"
         gone = set(files)
         kept = {part: [f for f in getattr(self, part) if f not in gone] for part in ('train', 'valid')}
-        if lost := [c for c in self.classes if c not in {self.label_of(f) for f in kept['train']}]:
+        made = replace(self, unreadable=[*self.unreadable, *files], **kept)
+        if lost := made.untrained():
             raise ValueError(f'no training picture of the class {lost[0]!r} in {self.root} can be read: '
                              'mend some, or take the class out')
         if not kept['valid']: raise ValueError(f'no validation picture in {self.root} can be read: mend some')
-        return replace(self, unreadable=[*self.unreadable, *files], **kept)
+        return made
 
 # %% ../../nbs/api/02_data_splits.ipynb #fba48e72
 def hold_out(

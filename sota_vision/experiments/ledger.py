@@ -34,6 +34,7 @@ from .arms import Job, run_job, unpack_bits
 from .compare import confidence, interval, spread
 from .results import results_folder
 from ..cost import macs
+from ..files import path_from
 from ..progressive import epoch_sizes
 from ..recipe import Recipe, from_dict
 
@@ -113,7 +114,7 @@ def fingerprint(
     split:Split # The split by folder
 ) -> str:       # Twelve hexadecimal digits; the same for copies of a folder, whatever it is called
     "What tells one set of pictures from another"
-    names = sorted(f.relative_to(split.root).as_posix() for f in split.files)
+    names = sorted(Path(path_from(f, split.root)).as_posix() for f in split.files)
     size = 'x'.join(map(str, read_image(split.train[0]).size))
     return hashlib.sha256('\n'.join([size, *names]).encode()).hexdigest()[:12]
 

@@ -8,6 +8,7 @@ __all__ = ['PixelNet', 'exported', 'labels_of', 'whole', 'check_agreement', 'exp
 # %% ../../nbs/api/28_sharing_export.ipynb #fe3b21c6
 import json, os, tempfile, warnings
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ class PixelNet(nn.Module):
         super().__init__()
         stats = bundle.facts['statistics'] or dict(mean=[0.]*3, std=[1.]*3)
         for k in 'mean', 'std': self.register_buffer(k, torch.tensor(stats[k], dtype=torch.float32).view(1, 3, 1, 1))
-        self.net = bundle.net
+        self.net = deepcopy(bundle.net)     # it may be moved to another device
 
     def forward(self,
         pixels:Tensor   # (n, 3, size, size) float32 in [0, 1]

@@ -111,8 +111,9 @@ def make_app(
     "The page and the endpoint; whatever is refused is answered with a status of 4xx and a sentence in JSON"
     from fastapi import FastAPI, HTTPException, Request
     from fastapi.exceptions import RequestValidationError
-    from fastapi.responses import HTMLResponse, JSONResponse
+    from fastapi.responses import HTMLResponse, JSONResponse, Response
     from starlette.exceptions import HTTPException as AnyHTTPException
+    from starlette.requests import ClientDisconnect
     app = FastAPI(title='sota_serve', docs_url=None, redoc_url=None)    # their pages would load scripts from elsewhere
     logging.getLogger('python_multipart').setLevel(logging.ERROR)   # the sender is told what is wrong with a form
     pool,room = ThreadPoolExecutor(1), asyncio.Semaphore(most_at_once)
@@ -141,6 +142,7 @@ def make_app(
             except ValueError as e: raise HTTPException(422, str(e)) from None
         async with room:
             try: body = await asyncio.wait_for(read_body(request, most_bytes), patience)
+            except ClientDisconnect: return Response(status_code=400)   # nobody is there to read it
             except asyncio.TimeoutError: raise HTTPException(408, f'the body took more than {patience} s') from None
             data = await uploaded(request, body)
             return await asyncio.get_running_loop().run_in_executor(pool, work)
