@@ -22,7 +22,9 @@ def check_probs(
     if not (p.ndim == 2 and len(p) and t.shape == p.shape[:1] and 0 <= t.min() and t.max() < p.shape[1]):
         raise ValueError(f"shapes {(*p.shape,)} and {(*t.shape,)} do not fit: give (n, classes) and (n,)")
     if not (p.min() >= 0 and (p.sum(1)-1).abs().max() < 1e-2):     # so written, not-a-number is refused too
-        raise ValueError(f"rows of probs must sum to 1, the first sums to {p[0].sum():.3g}: apply softmax first")
+        i = int(((p.min(1).values < 0) | ~((p.sum(1)-1).abs() < 1e-2)).float().argmax())
+        raise ValueError(f"rows of probs must sum to 1 and hold nothing below 0, row {i} sums to {p[i].sum():.3g}: "
+                         'apply softmax first')
     return p,t
 
 def reliability(

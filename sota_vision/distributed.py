@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from fastai.callback.core import Callback
 from fastai.data.core import TfmdDL
+from fastai.learner import AvgMetric
 from fastai.torch_core import default_device, defaults
 from torch.nn.parallel import DistributedDataParallel
 
@@ -200,6 +201,8 @@ class Distributed(Callback):
     ): self.find_unused = find_unused
 
     def before_fit(self):
+        if alone := [o.name for o in self.learn.metrics if not isinstance(o, AvgMetric)]:
+            raise ValueError(f'{alone[0]} cannot be averaged over processes: keep metrics that are means over pictures')
         all_gather(None)    # whoever still reads pictures or writes results
         self.parallel,seed = None, int(torch.randint(2**31, (1,)))+rank()
         random.seed(seed)

@@ -89,7 +89,10 @@ def plot_label_smoothing(
     p,q = logits.softmax(1), smooth_targets(torch.tensor(0), n, eps)
     fig,axs = plt.subplots(1, 3, figsize=(9.5, 3.2), layout='constrained', width_ratios=(1,1.3,1))
     for off,heights,color,label in ((-.2, q[:2], 'C0', 'target'), (.2, p[-1,:2], 'C1', 'prediction')):
-        axs[0].bar_label(axs[0].bar(np.arange(2)+off, heights, .4, color=color, label=label), fmt='%.2g', fontsize=8)
+        bars = axs[0].bar(np.arange(2)+off, heights, .4, color=color, label=label)
+        # no finite logits give a probability of 1
+        texts = ['> 0.999' if .9995 < h < 1 else f'{h:.3g}' if h > .1 else f'{h:.1g}' for h in heights.tolist()]
+        axs[0].bar_label(bars, texts, fontsize=8)
     axs[0].set_xticks(range(2), ['right class', f'each of\n{n-1} other{"s"*(n>2)}'])
     side = 'over' if margin > best else 'under'
     axs[0].set(title=f'margin {margin:g}: {side}confident', ylabel='probability', ylim=(0, 1.4))

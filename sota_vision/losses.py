@@ -6,45 +6,65 @@
 __all__ = ['mse_loss', 'bce_loss', 'focal_loss', 'hinge_loss']
 
 # %% ../nbs/bonus/losses.ipynb #6c0fa83e
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from functools import partial
+from torch import Tensor, nn
 
 # %% ../nbs/bonus/losses.ipynb #088a10e7
+def _reduced(loss, each, reduction): # fastai sets `reduction` of a loss when it wants one for each picture
+    how = reduction or getattr(loss, 'reduction', 'mean')
+    return each if how == 'none' else getattr(each, how)()
+
 def mse_loss(
     logits:Tensor,  # Logits, float, (n, classes)
-    target:Tensor   # Class indices, int, (n,)
-) -> Tensor:        # Mean over the batch, a scalar in [0, 2]
+    target:Tensor,  # Class indices, int, (n,)
+    reduction:str=None  # 'mean', 'sum', or 'none' for the loss of each picture; None: `mse_loss.reduction`, the mean
+) -> Tensor:        # A scalar, or (n,); of each picture in [0, 2]
     "Squared distance of softmax to the one-hot target (Brier 1950)"
-    return (logits.softmax(1) - F.one_hot(target, logits.shape[1])).square().sum(1).mean()
+    return _reduced(mse_loss, (logits.softmax(1) - F.one_hot(target, logits.shape[1])).square().sum(1), reduction)
 
 # %% ../nbs/bonus/losses.ipynb #97d76880
 def bce_loss(
     logits:Tensor,  # Logits, float, (n, classes)
-    target:Tensor   # Class indices, int, (n,)
-) -> Tensor:        # Mean over the batch of the sum over classes, a scalar ≥ 0, in nats
+    target:Tensor,  # Class indices, int, (n,)
+    reduction:str=None  # 'mean', 'sum', or 'none' for the loss of each picture; None: `bce_loss.reduction`, the mean
+) -> Tensor:        # A scalar, or (n,): the sum over classes, ≥ 0, in nats
     "One yes-or-no cross-entropy per class, on a sigmoid each"
     yes = F.one_hot(target, logits.shape[1])
-    return (F.softplus(logits) - yes*logits).sum(1).mean()
+    return _reduced(bce_loss, (F.softplus(logits) - yes*logits).sum(1), reduction)
 
 # %% ../nbs/bonus/losses.ipynb #0cee71c3
 def focal_loss(
     logits:Tensor,      # Logits, float, (n, classes)
     target:Tensor,      # Class indices, int, (n,)
-    gamma:float=2.      # How strongly easy pictures are discounted, ≥ 0; 0 is cross-entropy
-) -> Tensor:            # Mean over the batch, a scalar ≥ 0, in nats
+    gamma:float=2.,     # How strongly easy pictures are discounted, ≥ 0; 0 is cross-entropy
+    reduction:str=None  # 'mean', 'sum', or 'none' for the loss of each picture; None: `focal_loss.reduction`, the mean
+) -> Tensor:            # A scalar, or (n,); ≥ 0, in nats
     "Cross-entropy discounted by (1−p)^`gamma` (Lin et al. 2017, eq. 4)"
     if gamma < 0: raise ValueError(f"gamma is {gamma}: the focal loss needs 0 or more")
     ce = F.cross_entropy(logits, target, reduction='none')
-    return ((1 - (-ce).exp())**gamma * ce).mean()
+    hard = (1 - (-ce).exp()).clamp(min=torch.finfo(ce.dtype).eps)   # a power below 1 has an infinite slope at 0
+    return _reduced(focal_loss, hard**gamma * ce, reduction)
 
 # %% ../nbs/bonus/losses.ipynb #c7276a50
 def hinge_loss(
     logits:Tensor,      # Logits, float, (n, classes)
     target:Tensor,      # Class indices, int, (n,)
-    margin:float=1.     # Distance to keep between right and wrong logits, > 0
-) -> Tensor:            # Mean over the batch of the sum over wrong classes, a scalar ≥ 0
+    margin:float=1.,    # Distance to keep between right and wrong logits, > 0
+    reduction:str=None  # 'mean', 'sum', or 'none' for the loss of each picture; None: `hinge_loss.reduction`, the mean
+) -> Tensor:            # A scalar, or (n,): the sum over wrong classes, ≥ 0
     "How far wrong logits come within `margin` of the right one (Weston and Watkins 1999)"
     if not margin > 0: raise ValueError(f"margin is {margin}: the hinge loss needs more than 0")
     wrong = 1 - F.one_hot(target, logits.shape[1])
     violation = (logits - logits.gather(1, target[:,None]) + margin).clamp(min=0)
-    return (wrong*violation).sum(1).mean()
+    return _reduced(hinge_loss, (wrong*violation).sum(1), reduction)
+
+# %% ../nbs/bonus/losses.ipynb #10554a12
+def _for_learner(loss, activation):
+    loss.reduction,loss.activation,loss.decodes = 'mean', activation, partial(torch.argmax, dim=-1)
+
+_for_learner(mse_loss, nn.Softmax(-1))
+_for_learner(bce_loss, nn.Sigmoid())
+_for_learner(focal_loss, nn.Softmax(-1))
+_for_learner(hinge_loss, nn.Identity())

@@ -62,8 +62,8 @@ class MixHandler(Callback):
         else:   # the heavier label stays in `yb`, so that a training metric compares with what dominates the picture
             swap,pairs = lam < 0.5, [(y, y[perm]) for y in self.yb]
             self.lam = torch.max(lam, 1-lam)
-            self.learn.yb = tuple(torch.where(swap, p, y) for y,p in pairs)
-            self.other = tuple(torch.where(swap, y, p) for y,p in pairs)
+            def pick(a, b): return torch.where(swap.reshape(-1, *[1]*(a.ndim-1)), a, b)
+            self.learn.yb,self.other = tuple(pick(p, y) for y,p in pairs), tuple(pick(y, p) for y,p in pairs)
 
     def blend_inputs(self,
         lam:Tensor,     # Weights drawn, in [0, 1]: (1,) or (n,)

@@ -99,20 +99,19 @@ def plot_confusion(
 
 def plot_confidence(
     rows:list,  # From `read_answers`
-    bins:int=10 # Of equal width, over confidences in (0, 1]
+    bins:int=10 # Of equal width, over confidences in [0, 1]
 ) -> Figure:
-    "Accuracy of the answers in each bin of confidence, and how many there are"
+    "Accuracy of the answers in each bin against their mean confidence, and how many there are"
     confidence,right = np.array([(o['confidence'], o['label'] == o['predicted']) for o in rows]).T
     which = np.minimum((confidence*bins).astype(int), bins-1)
     count = np.bincount(which, minlength=bins)
-    share = np.bincount(which, right, bins)/np.maximum(1, count)
-    at = (np.arange(bins)+.5)/bins
+    share,said = (np.bincount(which, o, bins)/np.maximum(1, count) for o in (right, confidence))
     fig,(left,other) = plt.subplots(1, 2, figsize=(9, 3), layout='constrained')
     left.plot([0, 100], [0, 100], ':', color='grey', label='calibrated')
-    left.plot(100*at[count > 0], 100*share[count > 0], 'o', label='this net')
+    left.plot(100*said[count > 0], 100*share[count > 0], 'o', label='this net')
     left.set(xlabel='confidence (%)', ylabel='accuracy (%)')
     left.legend()
-    other.bar(100*at, count, width=90/bins)
+    other.bar(100*(np.arange(bins)+.5)/bins, count, width=90/bins)
     other.set(xlabel='confidence (%)', ylabel='pictures')
     return fig
 

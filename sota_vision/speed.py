@@ -41,7 +41,7 @@ class Autocast(FitContext):
             name = type(other[0]).__name__
             raise ValueError(f"Autocast and fastai's {name} both set the precision: keep one of them")
         net,before = self.learn.model, vars(self.learn.model).get('forward')
-        net.forward = ForwardBf16(net.forward, torch.device(self.dls.device).type)
+        net.forward = ForwardBf16(net.forward, next(net.parameters()).device.type)
         try: yield
         finally:
             if before is None: del net.forward
@@ -131,4 +131,5 @@ def to_fast(self:Learner,
             self.create_opt()
             if old.frozen_idx: self.opt.freeze_to(old.frozen_idx)
     if bf16 is None and any(isinstance(o, (MixedPrecision, NonNativeMixedPrecision)) for o in self.cbs): bf16 = False
-    return self.remove_cbs([ChannelsLast, Autocast, DeferMetrics]).add_cbs(fast_cbs(self.dls.device, bf16))
+    device = self.dls.device or default_device()    # loaders of a dataset that is no fastai's may name none
+    return self.remove_cbs([ChannelsLast, Autocast, DeferMetrics]).add_cbs(fast_cbs(device, bf16))

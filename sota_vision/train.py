@@ -230,7 +230,12 @@ def fit_epochs(
     "All epochs; of a pretrained net first one with its body frozen, then all with smaller rates for its early layers"
     if not recipe.pretrained: return getattr(learn, 'fit_'+recipe.schedule)(recipe.epochs, recipe.lr)
     # sizes count from the epoch after the frozen one
-    learn.fine_tune(recipe.epochs, recipe.lr, cbs=[ProgressiveResize(recipe.stages)] if recipe.stages else None)
+    # fastai's `fine_tune`, which would hand callbacks to both of its fits
+    learn.freeze()
+    learn.fit_one_cycle(1, slice(recipe.lr), pct_start=.99)
+    learn.unfreeze()
+    resize = [ProgressiveResize(recipe.stages)] if recipe.stages else None
+    learn.fit_one_cycle(recipe.epochs, slice(recipe.lr/200, recipe.lr/2), pct_start=.3, div=5., cbs=resize)
 
 def outcome_of(
     learn:Learner,  # Trained by `fit`

@@ -129,6 +129,7 @@ def test_find():
     (('run', 'tta', '--minutes', 'nan'), 'minutes=nan'),
     (('run', 'staircase'), 'staircase-cache is not asked at the scale synthetic'),
     (('run', 'tta', '--scale', 'photos', '--data', 'nowhere'), 'no folder at nowhere'), (('guess',), "'guess'"),
+    (('show', 'race'), 'race is not asked at the scale synthetic: choose --scale gpu'),
     (('run', 'tta', '--scale', 'large'), "'large'")])
 def test_mistakes(words, sentence, tmp_path, capsys):
     out = tmp_path/'out.jsonl'

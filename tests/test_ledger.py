@@ -195,6 +195,60 @@ def test_views_are_those_of_one_net(tmp_path, pictures):
     ledger.add(run | dict(accuracy=.7, views={}))
     assert Ledger(tmp_path/'l').get(wants[1].job('one', 0, 'synthetic'), 'synthetic')['accuracy'] == .9
 
+def test_views_of_one_claim_stay_when_another_asks_for_its_own(tmp_path, pictures):
+    ran = []
+    def runner(job, split):
+        ran.append(job.views)
+        return pretend(job, split) | dict(views={v: dict(accuracy=.8) for v in job.views})
+    wants = [replace(pair, id=v, views=('plain', v)) for v in ('mirror', 'corners')]
+    for claim in wants*2: run_claims([claim], 'synthetic', tmp_path/'l', pictures, seeds=1, runner=runner, say=silent)
+    assert ran == [('plain', 'mirror')]*2 + [('plain', 'corners', 'mirror')]*2
+    ledger = Ledger(tmp_path/'l')
+    assert all(ledger.get(c.job(arm, 0, 'synthetic'), 'synthetic') for c in wants for arm in c.arms)
+
+def test_a_run_that_is_written_in_part(tmp_path, pictures, monkeypatch):
+    "A full disk is told, and the line is known for what it is"
+    run_claims([pair], 'synthetic', tmp_path/'l', pictures, seeds=1, runner=pretend, say=silent)
+    import builtins
+    class Full:
+        def __init__(self, f): self.f = f
+        def __enter__(self): return self
+        def __exit__(self, *_): self.f.close()
+        def __getattr__(self, name): return getattr(self.f, name)
+        def write(self, data): return self.f.write(data[:100])
+    real = builtins.open
+    ledger,run = Ledger(tmp_path/'l'), next(iter(Ledger(tmp_path/'l').runs.values()))
+    monkeypatch.setattr(builtins, 'open', lambda *a, **k: Full(real(*a, **k)))
+    with pytest.raises(OSError, match='only a part'): ledger.add(run | dict(seed=7))
+    monkeypatch.undo()
+    assert len(Ledger(tmp_path/'l').problems) == 1 and len(Ledger(tmp_path/'l').runs) == 2
+
+def test_nowhere_to_write_is_told_before_the_first_run(tmp_path, pictures):
+    run = Counted()
+    with pytest.raises(FileNotFoundError):
+        run_claims([pair], 'synthetic', tmp_path/'no/l', pictures, seeds=1, runner=run, say=silent)
+    assert run.ran == []
+
+def test_failure_without_words(tmp_path, pictures):
+    said = []
+    def fails(job, split): raise RuntimeError()
+    assert run_claims([pair], 'synthetic', tmp_path/'l', pictures, seeds=1, runner=fails, say=said.append) == 2
+    assert all(o.endswith('failed: RuntimeError: ') for o in said[-2:])
+
+def test_pictures_of_a_verdict_do_not_depend_on_chance(tmp_path, pictures):
+    "As many runs of two sets: the first one counts, whatever Python's hashes are"
+    run_claims([pair], 'synthetic', tmp_path/'l', pictures, seeds=1, runner=pretend, say=silent)
+    one = [json.loads(o) for o in (tmp_path/'l').read_text().splitlines()]
+    for name in ('bbbb', 'aaaa', 'cccc'):
+        for o in one: Ledger(tmp_path/f'{name}.l').add(o | dict(dataset=o['dataset'] | dict(fingerprint=name)))
+    files = [tmp_path/f'{name}.l' for name in ('bbbb', 'aaaa', 'cccc')]
+    code = ('import sys; from sota_vision.experiments.ledger import Ledger; '
+            'print(Ledger(sys.argv[1], *sys.argv[2:]).pictures("synthetic"))')
+    for chance in '123':
+        got = subprocess.run([sys.executable, '-c', code, 'none', *files], capture_output=True, text=True,
+                             env=os.environ | dict(PYTHONHASHSEED=chance))
+        assert got.stdout.strip() == 'bbbb'
+
 def test_all_pictures_cost_more_than_some(tmp_path, pictures):
     "What is known from runs on a few pictures foretells a run on all of them in proportion"
     few = replace(pair, regimes=dict(synthetic=Regime(base, (0, 1, 2), subset=(8, 6))))
@@ -279,7 +333,7 @@ def test_one_net_asked_twice_is_paired_by_picture(tmp_path):
     "Pictures are the pairs: false verdicts stay below 5 %, and a gain of two points is seen"
     asks = replace(pair, arms=dict(one={}), views=('plain', 'mirror'),
                    rule=Rule('one @ mirror', 'one @ plain', smallest=.002, by='picture'))
-    def verdict(rng, gain):
+    def verdict(rng, gain, diverged=None):
         ledger = Ledger(tmp_path/'l')
         hard = rng.random(1500)     # some pictures are harder than others, for every net
         for seed in range(4):
@@ -290,8 +344,10 @@ def test_one_net_asked_twice_is_paired_by_picture(tmp_path):
                 views[view] = dict(accuracy=float(correct.mean()), correct=pack_bits(correct))
             run = dict(scale='synthetic', recipe=vars(job.recipe), variant='', subset=[], seed=seed, views=views,
                        accuracy=.85, dataset=dict(fingerprint='f', valid=1500))
+            if seed == diverged: run = {k: v for k,v in run.items() if k != 'views'} | dict(diverged=2)
             ledger.runs[run_key(job, 'synthetic'), 'f'] = run
         return judge(asks, 'synthetic', ledger).says
     rng = np.random.default_rng(0)
     assert sum(verdict(rng, 0.) == 'supported' for _ in range(200)) <= binom.ppf(.999, 200, .05)
     assert sum(verdict(rng, .03) == 'supported' for _ in range(50)) > 40
+    assert verdict(rng, .05, diverged=2) == 'supported'     # a net that diverged is as often correct either way

@@ -2,6 +2,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from fastai.vision.all import DataLoader, DataLoaders, Learner
 from hypothesis import given, settings, strategies as st
 
 from sota_vision.cross_entropy import plot_cross_entropy
@@ -17,6 +18,27 @@ def test_other_losses(seed, n, gamma):
     torch.testing.assert_close(bce_loss(z, y), F.binary_cross_entropy_with_logits(z, hot, reduction='sum')/6)
     torch.testing.assert_close(hinge_loss(z, y), F.multi_margin_loss(z, y)*n)
     torch.testing.assert_close(focal_loss(z, y, gamma), ((1-(-ce).exp())**gamma*ce).mean())
+
+@pytest.mark.parametrize('gamma', [.1, .5, 1, 2])
+def test_focal_loss_of_a_certain_picture(gamma):
+    "A power below 1 has an infinite slope where p is 1"
+    z = torch.tensor([[20., 0, 0], [1, 0, 0], [200, 0, 0]], requires_grad=True)
+    focal_loss(z, torch.tensor([0, 1, 0]), gamma).backward()
+    assert z.grad.isfinite().all() and z.grad[1].abs().sum() > 0
+
+@pytest.mark.parametrize('loss', [mse_loss, bce_loss, focal_loss, hinge_loss])
+def test_losses_as_fastai_asks(loss):
+    "A loss of each picture, probabilities, and classes"
+    z,y = torch.randn(6, 3), torch.randint(3, (6,))
+    torch.testing.assert_close(loss(z, y, reduction='none').mean(), loss(z, y))
+    torch.testing.assert_close(loss(z, y, reduction='sum'), 6*loss(z, y))
+    items = list(zip(torch.randn(6, 3), y))
+    dls = DataLoaders(DataLoader(items, bs=3), DataLoader(items, bs=3), device=torch.device('cpu'))
+    learn = Learner(dls, torch.nn.Linear(3, 3), loss_func=loss)
+    with learn.no_bar():
+        got,_,classes,losses = learn.get_preds(with_decoded=True, with_loss=True)
+    assert losses.shape == (6,) and torch.equal(classes, got.argmax(1))
+    if loss is not hinge_loss: assert got.min() >= 0 and got.max() <= 1
 
 def test_impossible_settings_get_a_sentence():
     z,y = torch.zeros(2, 3), torch.tensor([0, 1])

@@ -104,6 +104,22 @@ def test_a_loss_without_reduction_gets_one_weight():
     fit(learner(Mixup(), Seen(), loss_func=F.cross_entropy))
     assert seen == [1,1,1, 3,3,1]
 
+@pytest.mark.parametrize('n', [3, 4, 5])
+def test_a_second_target_follows_its_picture(n):
+    "Rows are picked, whatever the shape of a target"
+    box = torch.arange(4.*n).reshape(n, 4)
+    items = [(o, i, b) for o,i,b in zip(torch.randn(n, 3, 4, 4), torch.randint(3, (n,)), box)]
+    dls = DataLoaders(*[DataLoader(items, bs=n, n_inp=1)]*2, device=torch.device('cpu'))
+    dls.n_inp,seen = 1, []
+    class Seen(Callback):
+        def after_batch(self): seen.append((self.yb[1], self.mixup.other[1]))
+    class Both:
+        reduction = 'mean'
+        def __call__(self, pred, y, box): return F.cross_entropy(pred, y, reduction=self.reduction)
+    fit(Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(48, 3)), loss_func=Both(), cbs=[Mixup(how='paper'), Seen()]))
+    rows = {tuple(o) for o in box.tolist()}
+    assert seen and all(tuple(o) in rows for pair in seen for part in pair for o in part.tolist())
+
 def test_masks_as_labels():
     x,y = torch.randn(5,3,4,4), torch.randint(2, (5,4,4))
     learn = learner(Mixup(), x=x, y=y, loss_func=nn.CrossEntropyLoss())

@@ -68,6 +68,16 @@ def test_a_run_and_what_is_left_of_it(hub, tmp_path, monkeypatch, capsys):
     sota_predict([str(tmp_path/'run'), str(scan(data_path(prof='quick')).valid[0])])
     assert '%' in capsys.readouterr().out
 
+def test_small_pictures_first(hub):
+    "The sizes are those of the epochs after the frozen one"
+    seen = []
+    class Sizes(Callback):
+        def before_batch(self):
+            if self.training and self.iter == 0: seen.append(self.x.shape[-1])
+    asked = replace(settings(), size=48, presize=56, stages=((1, 32), (1, 48)), epochs=2)
+    run = fit(asked, scan(data_path(prof='quick')), cbs=[Sizes()], bar=False).run
+    assert seen == [32, 32, 48] and len(run['epochs']) == 2
+
 def test_it_begins_with_the_trained_weights(hub):
     "With no learning rate to speak of, the body is the one that was served"
     learn = fit(settings(lr=1e-30, wd=0.), bar=False).learn

@@ -133,6 +133,29 @@ def no_file(tmp_path, monkeypatch):
     monkeypatch.setenv('SOTA_VISION_PREDICTIONS', str(tmp_path/'predictions.json'))
     monkeypatch.setenv('SOTA_VISION_WIDGETS', '0')
 
+@pytest.mark.parametrize('unit, value, typed', [
+    ('%', 80, ['80', '80 %', '80%', '4/5', '4 / 5', '80,0', '+ 80 percent']),
+    ('', .2, ['0.2', '0,2', '20 %', '1/5', '1 / 5', '.2', '2e-1']), ('nats', 4.6, ['4.6', '4.6 nats', '4,6 Nats']),
+    ('points', -2, ['-2', '−2', '–2', '- 2', '-2 points', '− 2 point']),
+    ('times', 5/3, ['5/3', '5 / 3', '1.667×', '1.667 x'])])
+def test_numbers_as_people_type_them(unit, value, typed):
+    q = Amount('How many?', value, 'So many.', tol=.001, unit=unit)
+    assert [o for o in typed if not q.check(o).startswith('Right')] == []
+    nothing = ['', 'a lot', '1.2.3', '1/0', '1e999', 'nan', 'inf', '--1', '1 2', '²', '%']
+    assert [o for o in nothing if 'is not a number' not in q.check(o)] == []
+
+@pytest.mark.parametrize('typed', ['A', 'a)', ' b ', 'B)', 'c.'])
+def test_letters_as_people_type_them(typed):
+    q = Choice('Which?', right={'one': 'Yes.'}, wrong={'two': 'No.', 'three': 'No.'})
+    assert not q.check(typed).startswith('Choose') and q.check('d').startswith('Choose')
+
+def test_a_prediction_of_another_form_of_the_question(no_file):
+    "A question that got other options since: the result is shown all the same, and the prediction is left out"
+    prediction('renamed', 'Which?', options=['a', 'b']).commit('a')
+    prediction('renamed', 'Which?', options=['c', 'd'])
+    assert outcome('renamed', 'c').words.startswith('The result: c. Your prediction answers another form')
+    with pytest.raises(ValueError, match='none of its options: c, d'): outcome('renamed', 'x')
+
 def test_outcome_without_prediction_is_the_result_alone(no_file):
     prediction('of_the_test', 'How many?', 0, 1, 'points')
     assert outcome('of_the_test', .5).words == 'The result: 0.5 points.'

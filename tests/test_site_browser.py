@@ -150,6 +150,14 @@ def test_questions_answer(visit, name):
     told = page.locator('.sv-progress tr', has=page.locator(f'a[href="{name}"]')).all_inner_texts()
     if told: assert [int(n or 0) for n in re.findall(r'(\d+) of \1|–', told[0])] == done, told
 
+@pytest.mark.parametrize('typed', ['80', '80 %', '4/5', '4 / 5', '80,0', '+ 80 percent'])
+def test_numbers_are_read_as_in_the_notebooks(visit, typed):
+    "The question of the leak, whose answer is 80 %"
+    form = visit('06_leakage.html').page.locator('.sv-quiz', has=visit.page.locator('input[type=text]')).first
+    form.locator('input').fill(typed)
+    form.locator('button').first.click()
+    assert form.locator('.sv-feedback').inner_text().startswith('Right.')
+
 def test_a_prediction_is_kept_and_counted(visit):
     page = visit('08_mixup.html').page
     form = page.locator('.sv-prediction').first

@@ -1,7 +1,8 @@
 "What makes training fast leaves nothing behind: applied twice, interrupted anywhere, exported and loaded"
 import numpy as np
 import pytest, torch
-from fastai.vision.all import (Adam, AvgLoss, Callback, CrossEntropyLossFlat, Datasets, L, Learner,
+from torch.nn import functional as F
+from fastai.vision.all import (Adam, AvgLoss, Callback, CrossEntropyLossFlat, DataLoaders, Datasets, L, Learner,
     accuracy, error_rate, load_learner, nn, params)
 from fastai.callback.channelslast import ChannelsLast
 from sota_vision.callbacks import DataWait
@@ -233,6 +234,15 @@ def test_to_fast_after_something_else(first, dls, tmp_path):
     learn.export('net.pkl')
     load_learner(tmp_path/'net.pkl')
     fit(learn)
+
+def test_loaders_that_name_no_device():
+    "As fastai makes them of a plain list"
+    items = [(torch.randn(3, 8, 8), torch.tensor(i%2)) for i in range(8)]
+    plain = DataLoaders.from_dsets(items, items, bs=4)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    learn = Learner(plain, net, loss_func=F.cross_entropy).to_fast(bf16=True)
+    with learn.no_bar(), learn.no_logging(): learn.fit(1)
+    assert learn.recorder.losses[-1].isfinite()
 
 def test_to_fast_leaves_another_optimizer(dls, tmp_path):
     def sgd(params, lr): return Adam(params, lr, mom=.5)

@@ -165,6 +165,15 @@ def shows(code):
     last = body and isinstance(body[-1], ast.Expr) and not isinstance(body[-1].value, (ast.Call, ast.Constant))
     return any(o.startswith(('plot_', 'explore_', 'check_')) for o in names) or last and not code.rstrip().endswith(';')
 
+@pytest.mark.parametrize('name', [o for o in notebooks if not o.startswith('api/')])
+def test_warnings_of_libraries_are_off_before_they_are_imported(name):
+    "A reader can do nothing about them, and the first cell would show some"
+    code = [source(o) for o in cells(name) if o['cell_type'] == 'code']
+    line = r'^\s*(from|import) (fastai|torch|sota_vision|matplotlib)'
+    brings = [i for i,o in enumerate(code) if re.search(line, o, re.M)]
+    quiet = [i for i,o in enumerate(code) if "warnings.filterwarnings('ignore')" in o]
+    assert not brings or quiet and quiet[0] <= brings[0], f'{name} imports before it is told to be quiet'
+
 @each_notebook
 def test_executed(name):
     "A page is read on the web, where nothing runs"

@@ -29,6 +29,10 @@ def sota_evidence(
     from sota_vision.experiments.ledger import ledger_file, load_ledger, quote, run_claims, scales
     from sota_vision.experiments.ledger import verdict_table, workers_for
     chosen = find_claims(claims)
+    lacking = [c.id for c in chosen if claims and scale != 'quick' and scale not in c.regimes]
+    if action == 'run' and lacking or action == 'show' and len(lacking) == len(chosen):
+        raise ValueError(f'{lacking[0]} is not asked at the scale {scale}: '
+                         f'choose --scale {" or ".join(known[lacking[0]].regimes)}')
     if action == 'list':
         for c in chosen: print(f'{c.id} ({", ".join(c.regimes)}): {c.sentence}')
         return
@@ -41,9 +45,6 @@ def sota_evidence(
     if seeds is not None and not 1 <= seeds <= 1000: raise ValueError(f'seeds={seeds}: it must be 1 to 1000')
     if workers is not None and not 1 <= workers <= 64: raise ValueError(f'workers={workers}: it must be 1 to 64')
     if minutes is not None and not minutes > 0: raise ValueError(f'minutes={minutes}: it must be above 0')
-    if lacking := [c.id for c in chosen if claims and scale != 'quick' and scale not in c.regimes]:
-        raise ValueError(f'{lacking[0]} is not asked at the scale {scale}: '
-                         f'choose {" or ".join(known[lacking[0]].regimes)}')
     file,data = check_out_file(out or ledger_file(scale)), data_path(data, scales[scale])
     failed = run_claims(chosen, scale, file, data, seeds, minutes, partial(print, flush=True),
                         workers=workers or workers_for(chosen), more=load_ledger(scale, out).more)

@@ -16,7 +16,7 @@ from statistics import mean
 import matplotlib.pyplot as plt
 import pandas as pd
 from .ledger import Claim, Regime, Rule, arms_table, judge, load_ledger
-from .ledger import pictures_of, quote, units
+from .ledger import pictures_of, quote, scales, units
 from ..recipes import recipes
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #739f5cc9
@@ -71,12 +71,13 @@ staircase = [
     _step('staircase-same', 'The image cache costs no accuracy.', 'plain fastai', 'image cache',
          Rule('image cache', 'plain fastai', 'same', .015),
          'One point more, since augmentation and rounding differ.'),
-    _step('staircase-progressive', 'A shallower net and small pictures first give two points more in less time.',
+    _step('staircase-progressive',
+          'A shallower net and small pictures first give about two points or more, in less time.',
          'image cache', 'progressive', Rule('progressive', 'image cache', smallest=.02),
          'Three points more (77.7 to 80.8 % in earlier runs).'),
-    _step('staircase-longer', 'Thirty epochs instead of ten give four points more.', 'progressive', 'longer',
+    _step('staircase-longer', 'Thirty epochs instead of ten give about four points or more.', 'progressive', 'longer',
          Rule('longer', 'progressive', smallest=.04), 'Five to six points more.'),
-    Claim('staircase-views', 'Averaging views of each validation picture gives another point at least.',
+    Claim('staircase-views', 'Averaging views of each validation picture gives about a point or more.',
           'Test Time Augmentation',
           dict(longer=recipes['two_cores_long']), stairs,
           Rule('longer @ random 4, fastai', 'longer @ plain', smallest=.01, by='picture'),
@@ -115,7 +116,8 @@ views = [
 # %% ../../nbs/api/23_experiments_claims.ipynb #6b54123d
 small_first = dict(stages=((4, 48), (3, 72), (2, 96)), epochs=9)
 progressive = [
-    Claim('progressive-seconds', 'At equal seconds, small pictures first are better by a point than full size.',
+    Claim('progressive-seconds',
+          'At equal seconds, small pictures first are better than full size by about a point or more.',
           'Progressive Resizing',
           {'full size': {}, 'small first': small_first},
           dict(synthetic=_on_drawings(large_drawn, {'full size': dict(epochs=6)}),
@@ -163,7 +165,7 @@ regularization = [
                 wrong_labels,
                 Rule('mixup', 'plain', 'less', .05, 'memorized'), 'Clearly fewer.', softened),
     _regularized('smoothing-wrong-labels',
-                'With many wrong labels label smoothing is more accurate by a point.',
+                'With many wrong labels label smoothing is more accurate by about a point or more.',
                 'Label Smoothing: it makes training robust when data is mislabelled', wrong_labels,
                 Rule('smoothing', 'plain', smallest=.01),
                 'One to two points: it softens every label alike, the wrong ones too.', softened),
@@ -217,7 +219,7 @@ normalized = {'normalized': {}, 'from 0 to 1': dict(normalize=False)}
 bare_net = {'normalized': dict(variant='no batch norm'), 'from 0 to 255': dict(variant='0 to 255, no batch norm')}
 normalization = [
     Claim('statistics-mismatch',
-          'A net trained on normalized pictures loses ten points and more when it is asked about unnormalized ones.',
+          'A net trained on normalized pictures loses about ten points or more, asked about unnormalized ones.',
           'Normalization: the statistics must travel with the model', dict(net={}),
           _three(_on_drawings(), _on_a_tenth(), _on_card()),
           Rule('net @ plain', 'net @ unnormalized', smallest=.1, by='picture'), 'Tens of points.',
@@ -244,11 +246,12 @@ training = [
           'chapter 5, and every fine_tune of chapter 7', {'finder': dict(variant='rate of the finder')} | rates,
           _three(_on_drawings(), _on_a_tenth(epochs=10)), Rule('finder', '0.008', 'same', .01),
           'Lower by two points: one-cycle training bears a higher rate than the suggested one.'),
-    Claim('epochs-more', 'Twice as many epochs are better by a point.', 'chapter 7 trains for five',
+    Claim('epochs-more', 'Twice as many epochs are better by about a point or more.', 'chapter 7 trains for five',
           {f'{n} epochs': dict(epochs=n) for n in (2, 5, 10, 20)},
           _three(_on_drawings(), _on_a_tenth({f'{n} epochs': dict(epochs=4*n) for n in (2, 5, 10, 20)}), _on_card()),
           Rule('10 epochs', '5 epochs', smallest=.01), 'Yes at both scales.'),
-    Claim('epochs-end', 'Four times as many epochs give another point over twice as many.', 'not in the chapter',
+    Claim('epochs-end', 'Four times as many epochs are better than twice as many by about a point or more.',
+          'not in the chapter',
           {f'{n} epochs': dict(epochs=n) for n in (2, 5, 10, 20)},
           _three(_on_drawings(), _on_a_tenth({f'{n} epochs': dict(epochs=4*n) for n in (2, 5, 10, 20)}), _on_card()),
           Rule('20 epochs', '10 epochs', smallest=.01),
@@ -339,7 +342,7 @@ on_one_gpu = [
                   'Progressive Resizing: 82.4 to 86.3 %', {'full size': {}, 'small first': chapter_small_first},
                   Rule('small first', 'full size', smallest=.02),
                   'Three to four points, as in the chapter: there are four more epochs.', all_views),
-    _at_its_scale('views', 'Averaging the plain view and four random ones gains half a point and more.',
+    _at_its_scale('views', 'Averaging the plain view and four random ones gains about half a point or more.',
                   'Test Time Augmentation: 86.3 to 87.4 %', {'small first': chapter_small_first},
                   Rule('small first @ random 4, fastai', 'small first @ plain', smallest=.005, by='picture'),
                   'One point.', all_views),
@@ -357,7 +360,7 @@ on_one_gpu = [
                    'again in each stage': chapter_small_first | dict(split='random_per_stage')},
                   Rule('again in each stage', 'one split', smallest=.01),
                   'One to three points: after four epochs the net has memorized little.'),
-    Claim('race', 'Eighteen epochs of a shallow net at 128 px reach two points more than ten.',
+    Claim('race', 'Eighteen epochs of a shallow net at 128 px reach about two points more than ten, or better.',
           'the chapter needs 8 minutes for its 87.4 %',
           {'ten epochs': recipes['race-87'], 'eighteen epochs': recipes['race-90']},
           dict(gpu=Regime({}, tuple(range(5)))), Rule('eighteen epochs', 'ten epochs', smallest=.02),
@@ -386,6 +389,7 @@ def claim_verdicts(
     data:Path=None      # Folder with the pictures; None: those with most runs
 ) -> list:              # A `Verdict` for each claim and scale
     "What the runs that are there say about some claims"
+    if scale not in (None, *scales): raise ValueError(f'scale={scale!r}: it must be one of {", ".join(scales)}')
     chosen,ledgers = find_claims(ids), {}
     def ledger(s): return ledgers.setdefault(s, load_ledger(s, file, data)) if s not in ledgers else ledgers[s]
     return [judge(c, s, ledger(s)) for c in chosen for s in ((scale,) if scale else c.regimes) if s == 'quick'
@@ -397,7 +401,11 @@ def claim_table(
     file:Path=None      # A ledger; None: as in `claim_verdicts`
 ) -> pd.DataFrame:      # A row per scale and arm
     "What the arms of a claim reached, and how many runs are missing"
-    claim, = find_claims([id])
+    found = find_claims([id])
+    if len(found) > 1: raise ValueError(f'{id!r} begins several claims: name {" or ".join(c.id for c in found)}')
+    claim, = found
+    if scale not in (None, 'quick', *claim.regimes):
+        raise ValueError(f'{claim.id} is not asked at the scale {scale!r}: choose {" or ".join(claim.regimes)}')
     return pd.concat({s: arms_table(claim, s, load_ledger(s, file)) for s in ([scale] if scale else claim.regimes)},
                      names=['scale']).fillna('')
 
@@ -408,8 +416,8 @@ def claim_summary(
 ) -> pd.DataFrame:      # A row per claim and scale: the sentence, the difference with its interval, the verdict
     "What was claimed and what was measured; a GPU's row only where there are runs"
     shown = [v for v in claim_verdicts(*ids, scale=scale, file=file) if v.diffs or v.scale != 'gpu' or scale]
-    return pd.DataFrame([{'claim': v.claim.sentence, 'pictures': pictures_of[v.scale], 'measured': quote(v)}
-                         for v in shown]).set_index(['claim', 'pictures'])
+    rows = [(v.claim.sentence, pictures_of[v.scale], quote(v)) for v in shown]
+    return pd.DataFrame(rows, columns=['claim', 'pictures', 'measured']).set_index(['claim', 'pictures'])
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #3333180f
 def _runs(claim, arm, scale, ledger):
@@ -449,7 +457,8 @@ def plot_staircase(
 ) -> plt.Figure:    # A step each, a dot per seed, the mean above it
     "What each step from plain fastai to four more views brought, on photos and two CPU cores"
     ledger = load_ledger('photos', file)
-    labels = [('plain fastai,\n5 epochs', 'plain fastai', ''), ('image cache,\nfused Adam', 'image cache', ''),
+    labels = [('plain fastai,\n5 epochs', 'plain fastai', ''),
+              ('image cache, fused\nAdam, channels last', 'image cache', ''),
               ('shallower net,\nsmall pictures first,\n10 epochs', 'progressive', ''), ('30 epochs', 'longer', ''),
               ('four more\nviews averaged', 'longer', 'random 4, fastai')]
     def of(arm, view):

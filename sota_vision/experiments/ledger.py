@@ -10,7 +10,7 @@ __all__ = ['scales', 'pictures_of', 'units', 'looks', 'Regime', 'Rule', 'Claim',
            'load_ledger']
 
 # %% ../../nbs/api/22_experiments_ledger.ipynb #d475a137
-import hashlib, json, math, os, signal, tempfile, time
+import errno, hashlib, json, math, os, signal, tempfile, time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -155,16 +155,17 @@ class Ledger:
             for i,line in enumerate(file.read_bytes().split(b'\n')):
                 if not line.strip(): continue
                 try: self._keep(json.loads(line))
-                except (ValueError, KeyError, TypeError, AttributeError):
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                     self.problems.append(f'{file.name}, line {i+1}: no run of this version, skipped')
         return self
 
     def _keep(self, run):
-        "Index a run; a later line of the same run counts instead if it brings further views: they are one net's"
+        "Index a run; a later line of the same run counts instead if it has all its views, and more: they are one net's"
+        for k in ['wall'] if 'diverged' in run else ['wall', 'accuracy']: float(run[k])
         job = Job(from_dict(run['recipe']), run['seed'], run['variant'], tuple(run['subset']))
         key = run_key(job, run['scale']), run['dataset']['fingerprint']
         there = self.runs.setdefault(key, run)
-        if run.get('views', {}).keys() - there.get('views', {}): self.runs[key] = run
+        if run.get('views', {}).keys() > there.get('views', {}).keys(): self.runs[key] = run
 
     def add(self,
         run:dict    # Fit for JSON
@@ -175,7 +176,8 @@ class Ledger:
             if f.tell():
                 f.seek(-1, os.SEEK_END)
                 if f.read(1) != b'\n': line = b'\n'+line    # after a line that was cut off
-            f.write(line)
+            if f.write(line) != len(line):
+                raise OSError(errno.ENOSPC, 'only a part of the run could be written', str(self.file))
             os.fsync(f.fileno())
         self._keep(json.loads(line))
 
@@ -189,13 +191,22 @@ class Ledger:
         if run is None or 'diverged' in run: return run
         return run if set(job.views) <= run.get('views', {}).keys() else None
 
+    def with_views(self,
+        job:Job,        # What is to be run
+        scale:str,      # At which scale
+        pictures:str    # Fingerprint of the pictures
+    ) -> Job:           # With the views of other claims, too, if its run is there and was asked in those only
+        "What to run, so that nothing that is known gets lost"
+        there = self.runs.get((run_key(job, scale), pictures), {})
+        return replace(job, views=tuple(dict.fromkeys((*job.views, *there.get('views', ())))))
+
     def pictures(self,
         scale:str   # A key of `scales`
     ) -> str:       # A fingerprint; None if there is no run
         "The pictures that verdicts are about"
         if self.only: return self.only
         prints = [run['dataset']['fingerprint'] for run in self.runs.values() if run['scale'] == scale]
-        return max(set(prints), key=prints.count, default=None)
+        return max(dict.fromkeys(prints), key=prints.count, default=None)
 
     def expected(self,
         job:Job,    # What is to be run
@@ -266,7 +277,9 @@ def run_claims(
     split = scan(data_path(data, scales[scale]))
     ledger,pictures = Ledger(file, *more), fingerprint(split)
     for problem in ledger.problems: say(problem)
-    jobs = [j for j in planned_jobs(claims, scale, seeds) if not ledger.get(j, scale, pictures)]
+    with open(file, 'ab'): pass     # a place that takes no runs is told before the first one
+    jobs = [ledger.with_views(j, scale, pictures) for j in planned_jobs(claims, scale, seeds)
+            if not ledger.get(j, scale, pictures)]
     if not jobs: say('every run is there already: a ledger of your own (--out FILE) takes them anew')
     args = jobs, scale, file, split, pictures, minutes, say, runner
     return _share(min(workers, len(jobs)), args) if workers > 1 < len(jobs) else _do(*args)
@@ -287,7 +300,7 @@ def _do(jobs, scale, file, split, pictures, minutes, say, runner):
             try: run = runner(job, split)
             except RuntimeError as e:
                 failed += 1
-                say(f'{what} failed: {type(e).__name__}: {str(e).splitlines()[0]}')
+                say(f'{what} failed: {type(e).__name__}: {"".join(str(e).splitlines()[:1])}')
                 continue
             head = dict(scale=scale, recipe=asdict(job.recipe), variant=job.variant, subset=list(job.subset),
                         seed=job.seed)
@@ -369,7 +382,7 @@ def says(
     "The verdict that an interval gives"
     if rule.more == 'same':
         if -rule.smallest < low and high < rule.smallest: return 'supported'
-        return 'refuted' if low > 0 or high < 0 else 'undecided'
+        return 'refuted' if low >= rule.smallest or high <= -rule.smallest else 'undecided'
     if rule.more == 'less': low,high = -high,-low
     return 'refuted' if high < rule.smallest else 'supported' if low > 0 else 'undecided'
 
@@ -390,7 +403,9 @@ def picture_diffs(
     "For each picture, how much more often the nets are correct when they are asked the one way than the other"
     views = [side.partition(' @ ')[2] for side in (rule.test, rule.against)]
     n = runs[0]['dataset']['valid']
-    a,b = (np.array([unpack_bits(r['views'][v]['correct'], n) for r in runs], dtype=float) for v in views)
+    def correct(run, view): # as many either way, if the run diverged
+        return np.zeros(n) if 'diverged' in run else unpack_bits(run['views'][view]['correct'], n)
+    a,b = (np.array([correct(r, v) for r in runs], dtype=float) for v in views)
     return (a-b).mean(0)
 
 def seed_values(
@@ -433,6 +448,7 @@ def judge(
             values = list(picture_diffs([there[s][arm] for s in seeds[:n]], rule))
         else: values = [diffs[s] for s in seeds[:n]]
         low,high = interval(values, level)
+        if rule.by == 'rank': low,high = max(low, -1.), min(high, 1.)   # no correlation lies beyond
         verdict = replace(verdict, says=says(rule, low, high), low=low, high=high, level=level, seeds=n)
         if verdict.says != 'undecided': break   # the first look that decides is the last
     return verdict
@@ -444,7 +460,9 @@ def power(
     seeds:int,          # Pairs, 2 or more
     level:float=confidence # Level of the interval, in (0, 1)
 ) -> float:             # Probability in [0, 1]
-    "How likely an interval lies wholly on the side of the true effect"
+    "How likely an interval lies wholly on the side of the true effect; `ValueError` for what has no interval"
+    if not sd > 0 or seeds < 2:
+        raise ValueError(f'sd={sd}, seeds={seeds}: an interval needs differences that vary, and two seeds')
     needed = student_t.ppf((1+level)/2, seeds-1)
     return float(nct.sf(needed, seeds-1, abs(effect)/sd*seeds**.5))
 
@@ -482,7 +500,8 @@ def verdict_table(
                      'level %': '' if v.level is None else f'{100*v.level:.0f}',
                      'seeds': f'{v.seeds or len(v.diffs)} of {len(v.claim.seeds(v.scale))}',
                      'runs missing': v.missing})
-    return pd.DataFrame(rows).set_index(['claim', 'scale'])
+    names = 'claim', 'scale', 'sentence', 'difference [interval]', 'verdict', 'level %', 'seeds', 'runs missing'
+    return pd.DataFrame(rows, columns=names).set_index(['claim', 'scale'])
 
 def says_after(
     v:Verdict   # With an interval
@@ -571,7 +590,8 @@ def plot_pairs(
         if got: ax.plot(*zip(*got), 'o-', lw=1, ms=5, alpha=.8, label=f'seed {seed}')
     ax.set_xticks(range(len(claim.arms)), claim.arms)
     ax.set(xlim=(-.4, len(claim.arms)-.6), ylabel=f"{measure.replace('_', '-')} ({unit.replace('points', '%')})",
-           title=f'{claim.sentence}\n{pictures_of[scale]}: {quote(judge(claim, scale, ledger))}')
+           title=f'{claim.sentence}\n{pictures_of[scale]}, verdict on {claim.rule.measure.replace("_", "-")}: '
+                 + quote(judge(claim, scale, ledger)))
     if ax.lines: ax.legend(fontsize=7, ncols=2, loc='center left', bbox_to_anchor=(1, .5))
     else: ax.text(.5, .5, 'no run yet', transform=ax.transAxes, ha='center')
     ax.title.set_fontsize(10)

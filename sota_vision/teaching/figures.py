@@ -176,7 +176,9 @@ def plot_fed(
     "What `net` answers if its pictures are normalized with `mean` and `std`"
     x,y = x.as_subclass(Tensor),y.as_subclass(Tensor)
     fed = _normed(x, mean, std)
+    trains = net.training
     with torch.no_grad(): probs = net.eval()(fed).softmax(1).cpu()
+    net.train(trains)
     hits,top = 100*(probs.argmax(1) == y.cpu()).float().mean(), probs[0].argsort()[-5:]
     fig,(left,middle,right) = plt.subplots(1, 3, figsize=(9.5, 3), layout='constrained', width_ratios=(1,1.4,1.2))
     show_image(x[0].cpu(), ctx=left, title=vocab[int(y[0])])

@@ -208,6 +208,8 @@ def outcome(
     except ValueError as e: kept,fault = {},f' Your prediction is missing: {e}.'
     record,asked = kept.get(key),_asked.get(key)
     if not (record or asked): raise ValueError(f'outcome {key!r}: no such prediction was asked for: run its cell first')
+    if record and asked and list(asked.options or ()) != list(record.get('options') or ()):
+        record,fault = None,' Your prediction answers another form of this question, and is left out.'
     options = record.get('options') if record else asked.options
     if options and value not in options:
         raise ValueError(f'outcome {key!r}: {value!r} is none of its options: {", ".join(options)}')

@@ -7,7 +7,6 @@ __all__ = ['wide', 'to_html', 'live', 'bundle', 'form_box', 'Question', 'Choice'
 
 # %% ../../nbs/api/30_teaching_quiz.ipynb #458c7eea
 import math, os, random, re, sys
-from fractions import Fraction
 from html import escape
 try: import ipywidgets as widgets
 except ImportError: widgets = None      # every question still shows its text
@@ -127,18 +126,22 @@ class Choice(Question):
         given:str   # An option, or its letter
     ) -> str:       # Feedback, one or two sentences
         "Whether `given` is right, and why"
-        option = self.options.get(given, given)
+        option = self.options.get(str(given).strip().lower().rstrip(').'), given)
         if option not in self.why: return f'Choose one of {", ".join(self.options)} first.'
         return ('Right. ' if option == self.right else 'No. ') + self.why[option]
 
 # %% ../../nbs/api/30_teaching_quiz.ipynb #184a90e7
 def _read_number(text, unit=''):
-    "The number that somebody typed: 0.33, 0,33, 1/3, 33 %, −2 points, with or without its unit; NaN if it is none"
-    text = str(text).replace('−', '-').strip()
-    if unit: text = text.removesuffix(unit).strip()
-    scale = 100 if text.endswith('%') else 1
-    try: return float(Fraction(text.removesuffix('%').strip().replace(',', '.')))/scale
-    except (ValueError, ZeroDivisionError, OverflowError): return math.nan
+    "The number that somebody typed: 0.33, 0,33, 1/3, 33 %, − 2 points, 1.7×, with its unit or without; NaN for none"
+    text = str(text).translate(dict.fromkeys(map(ord, '−–'), '-')).strip().lower()
+    found = re.fullmatch(r'([+-]?)\s*([\d.,]+(?:e[+-]?\d+)?)(?:\s*/\s*([\d.,]+))?\s*(%|×|[^\W\d]+)?', text)
+    if not found: return math.nan
+    sign,number,of,word = found.groups()
+    try: x = float(sign+number.replace(',', '.'))/float((of or '1').replace(',', '.'))
+    except (ValueError, ZeroDivisionError): return math.nan
+    if not math.isfinite(x): return math.nan
+    if unit == '%': return 100*x if of and word is None else x     # 4/5 are 80 %
+    return x/100 if word == '%' else x
 
 # %% ../../nbs/api/30_teaching_quiz.ipynb #031d0b1f
 class Amount(Question):

@@ -264,12 +264,13 @@ function widget(box, told) {
 // Questions
 
 function readNumber(text, unit) {
-  let s = text.replace(/−/g, '-').trim()
-  if (unit && s.endsWith(unit)) s = s.slice(0, -unit.length).trim()
-  const scale = s.endsWith('%') ? 100 : 1
-  s = s.replace(/%$/, '').trim().replace(',', '.')
-  const parts = s.match(/^([+-]?[\d.]+(?:e[+-]?\d+)?)(?:\s*\/\s*([\d.]+))?$/i)
-  return parts ? Number(parts[1]) / Number(parts[2] || 1) / scale : NaN
+  const s = text.replace(/[−–]/g, '-').trim().toLowerCase()
+  const parts = s.match(/^([+-]?)\s*([\d.,]+(?:e[+-]?\d+)?)(?:\s*\/\s*([\d.,]+))?\s*(%|×|\p{L}+)?$/u)
+  if (!parts) return NaN
+  const [, sign, number, of, word] = parts
+  const x = Number(sign + number.replaceAll(',', '.')) / Number((of || '1').replaceAll(',', '.'))
+  if (unit === '%') return of && !word ? 100 * x : x
+  return word === '%' ? x / 100 : x
 }
 
 function quiz(box, told) {
