@@ -153,7 +153,8 @@ def test_questions_answer(visit, name):
 @pytest.mark.parametrize('typed', ['80', '80 %', '4/5', '4 / 5', '80,0', '+ 80 percent'])
 def test_numbers_are_read_as_in_the_notebooks(visit, typed):
     "The question of the leak, whose answer is 80 %"
-    form = visit('06_leakage.html').page.locator('.sv-quiz', has=visit.page.locator('input[type=text]')).first
+    page = visit('06_leakage.html').page
+    form = page.locator('.sv-quiz', has=page.locator('input[type=text]')).first
     form.locator('input').fill(typed)
     form.locator('button').first.click()
     assert form.locator('.sv-feedback').inner_text().startswith('Right.')

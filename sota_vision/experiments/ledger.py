@@ -277,10 +277,11 @@ def run_claims(
     split = scan(data_path(data, scales[scale]))
     ledger,pictures = Ledger(file, *more), fingerprint(split)
     for problem in ledger.problems: say(problem)
-    with open(file, 'ab'): pass     # a place that takes no runs is told before the first one
     jobs = [ledger.with_views(j, scale, pictures) for j in planned_jobs(claims, scale, seeds)
             if not ledger.get(j, scale, pictures)]
     if not jobs: say('every run is there already: a ledger of your own (--out FILE) takes them anew')
+    else:
+        with open(file, 'ab'): pass     # a place that takes no runs is told before the first one
     args = jobs, scale, file, split, pictures, minutes, say, runner
     return _share(min(workers, len(jobs)), args) if workers > 1 < len(jobs) else _do(*args)
 
