@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['opts', 'acts', 'splits_for', 'training_count', 'training_labels', 'loaders_for', 'CompiledForward', 'CompileNet',
            'StopIfDiverged', 'SplitPerStage', 'class_weights', 'learner', 'commit', 'provenance', 'Result', 'cudnn_for',
-           'fit_epochs', 'outcome_of', 'pictures_key', 'check_batch', 'fit_once', 'fit']
+           'fit_epochs', 'outcome_of', 'pictures_key', 'size_reached', 'check_batch', 'fit_once', 'fit']
 
 # %% ../nbs/api/12_train.ipynb #f5e46454
 import hashlib, json, math, os, platform, subprocess, time
@@ -261,6 +261,13 @@ def pictures_key(
     rows = [list(map(row, part)) for part in (split.train, split.valid)]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:24]
 
+def size_reached(
+    recipe:Recipe,  # What was trained
+    epochs:int      # How far, in epochs; of a pretrained net without the frozen one
+) -> int:           # Side of the pictures in the last of them, in pixels
+    "The size that a net was trained at last; a callback may have stopped the fit before the last stage"
+    return epoch_sizes(recipe.stages)[epochs-1] if recipe.stages else recipe.size
+
 def check_batch(
     recipe:Recipe,  # What to train
     split:Split     # Its pictures
@@ -307,7 +314,7 @@ def fit_once(
     with quiet[0], quiet[1], cudnn_for(recipe), learn.added_cbs([*redraw, *together, *cbs, *more, *keep]):
         fit_epochs(learn, recipe)
     seconds = keep[0].seconds if keep else time.perf_counter()-t0
-    if recipe.stages: set_size(learn.dls, epoch_sizes(recipe.stages)[len(learn.recorder.values)-1])
+    if recipe.stages: set_size(learn.dls, size_reached(recipe, len(learn.recorder.values)))
     run = dict(recipe=asdict(recipe), seed=seed, ready_seconds=round(ready, 1)) | outcome_of(learn, seconds)
     if more: run['bs_in_memory'] = bs
     if recipe.pretrained: run['pretrained'] = weights_name(recipe.arch)

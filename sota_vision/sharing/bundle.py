@@ -23,8 +23,8 @@ from ..data.augment import Augment
 from ..data.images import read_image
 from .card import model_card
 from ..pretrained import check_net, vision_net
-from ..progressive import epoch_sizes
-from ..train import Result, acts
+from ..recipe import from_dict
+from ..train import Result, acts, size_reached
 
 # %% ../../nbs/api/25_sharing_bundle.ipynb #699042ba
 weights_name,facts_name,card_name = 'weights.safetensors', 'bundle.json', 'README.md'
@@ -50,11 +50,10 @@ def facts_of(
     "All that is worth knowing about a trained net, beside its weights"
     run = result.run
     r = run['recipe']
-    sizes = epoch_sizes(r['stages']) if r['stages'] else [r['size']]
-    size = sizes[min(len(run['epochs']), len(sizes))-1] # that of the last epoch, if a callback stopped the fit
     return dict(
         format=bundle_format, version=bundle_version, labels=[str(o) for o in result.learn.dls.vocab],
-        architecture={k: r[k] for k in ('arch', 'act', 'sa', 'pretrained')}, size=size,
+        architecture={k: r[k] for k in ('arch', 'act', 'sa', 'pretrained')},
+        size=size_reached(from_dict(r), len(run['epochs'])),
         statistics=normalization(result.learn.dls),
         preprocessing={k: r[k] for k in ('presize', 'loader', 'min_scale')}, recipe=r,
         metrics={k: run[k] for k in ('accuracy', 'loss', 'tta_accuracy') if k in run}, epochs_done=len(run['epochs']),
