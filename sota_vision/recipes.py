@@ -20,10 +20,10 @@ def small_first(
     "Half of the epochs small, the rest large"
     return ((epochs-epochs//2, small), (epochs//2, size)) if epochs > 1 else ((1, size),)
 
-def _two_cores(*epochs):
-    "For a laptop without a GPU: so many epochs at 32, 48 and 64 px"
-    return dict(arch='xresnet14', size=64, presize=80, min_scale=.5, stages=tuple(zip(epochs, (32, 48, 64))),
-                epochs=sum(epochs), bs=64, lr=1.2e-2, label_smoothing=.1)
+def _two_cores(epochs, sizes=(32, 48, 64), **changes):
+    "For a laptop without a GPU: so many epochs at each of these sizes"
+    return dict(arch='xresnet14', size=sizes[-1], presize=sizes[-1]+16, min_scale=.5, stages=tuple(zip(epochs, sizes)),
+                epochs=sum(epochs), bs=64, lr=1.2e-2, label_smoothing=.1) | changes
 
 recipes = dict(     # name → what differs from the profile's own settings
     baseline=dict(),
@@ -33,8 +33,10 @@ recipes = dict(     # name → what differs from the profile's own settings
     smoothing=dict(label_smoothing=0.1),
     chapter=dict(epochs=9, stages=small_first, tta=4),
     best=dict(stages=small_first, label_smoothing=0.1, tta=4),
-    two_cores=_two_cores(4, 4, 2),
-    two_cores_long=_two_cores(10, 10, 10),
+    two_cores_short=_two_cores((4, 4, 3), arch='xresnet10', wd=5e-2),
+    two_cores=_two_cores((4, 4, 2)),
+    two_cores_long=_two_cores((10, 10, 10)),
+    two_cores_longest=_two_cores((13, 15, 7, 2), (48, 64, 80, 96), min_scale=.35, wd=5e-2),
     open=dict(arch='xresnet18', size=128, presize=160, bs=128, lr=5e-3, epochs=20))
 
 def _board(size, epochs):

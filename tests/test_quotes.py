@@ -43,11 +43,14 @@ def test_two_quotations_in_a_paragraph_stay_apart():
     assert len(found(renewed(text))) == 2 and ' and [two](07_tta.ipynb), ' in renewed(text)
 
 shown = {'01_baseline': ('finder', 'epochs', 'depth'), '02_transfer': ('progressive-transfer',),
-         '03_presizing': ('presizing',), '04_normalization': ('normalization', 'statistics-mismatch'),
-         '05_progressive': ('progressive',), '06_leakage': ('leakage',), '07_tta': ('tta',), '08_mixup': ('mixup',),
-         '10_label_smoothing': ('smoothing-short', 'smoothing-long'), '11_calibration': ('smoothing-calibration',),
+         '03_presizing': ('presizing',),
+         '04_normalization': ('normalization', 'chapter-normalization', 'statistics-mismatch'),
+         '05_progressive': ('progressive', 'chapter-progressive'), '06_leakage': ('leakage',),
+         '07_tta': ('tta', 'chapter-views'), '08_mixup': ('mixup', 'chapter-mixup'),
+         '10_label_smoothing': ('smoothing-short', 'chapter-smoothing', 'smoothing-long'),
+         '11_calibration': ('smoothing-calibration',),
          '12_label_noise': ('mixup-wrong-labels', 'smoothing-wrong-labels'),
-         '13_all_together': ('staircase', 'whole', 'ranks')}
+         '13_all_together': ('staircase', 'laptop', 'whole', 'ranks')}
 
 @pytest.mark.parametrize('lesson', shown)
 def test_a_lesson_shows_the_claims_of_its_technique(lesson):

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['drawn', 'large_drawn', 'small_drawn', 'on_two_cores', 'tenth', 'on_gpu', 'few', 'noisy_drawn', 'mixed',
-           'plain_fastai', 'steps', 'all_views', 'stairs', 'staircase', 'nets', 'views', 'small_first', 'progressive',
-           'short', 'middle', 'long_run', 'wrong_labels', 'pairs', 'softened', 'regularization', 'normalized',
-           'bare_net', 'normalization', 'rates', 'training', 'whole', 'whole_photos', 'parts', 'leave_out', 'tweaks',
-           'last_advice', 'on_chapter', 'chapter_small_first', 'on_one_gpu', 'claims', 'find_claims', 'claim_verdicts',
-           'claim_table', 'claim_summary', 'length_figure', 'plot_staircase']
+           'plain_fastai', 'steps', 'all_views', 'stairs', 'staircase', 'aims', 'laptop', 'nets', 'views',
+           'small_first', 'progressive', 'short', 'middle', 'long_run', 'wrong_labels', 'pairs', 'softened',
+           'regularization', 'normalized', 'bare_net', 'normalization', 'rates', 'training', 'whole', 'whole_photos',
+           'parts', 'leave_out', 'tweaks', 'last_advice', 'on_chapter', 'chapter_small_first', 'on_one_gpu', 'claims',
+           'find_claims', 'claim_verdicts', 'claim_table', 'claim_summary', 'length_figure', 'plot_staircase',
+           'plot_laptop', 'laptop_table']
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #7065d755
 from pathlib import Path
@@ -82,6 +83,21 @@ staircase = [
           dict(longer=recipes['two_cores_long']), stairs,
           Rule('longer @ random 4, fastai', 'longer @ plain', smallest=.01, by='picture'),
           'About two points more.', all_views)]
+
+# %% ../../nbs/api/23_experiments_claims.ipynb #9ee195c8
+steps |= {'a quarter': recipes['two_cores_short'], 'three times': recipes['two_cores_longest']}
+aims = {'a quarter': .81, 'longer': .88, 'three times': .90}    # accuracy in ¼, 1½ and 3 units, one view
+laptop = [
+    _step('laptop-short',
+          'Cheap epochs that take a quarter of the time of five plain ones reach about a point more, or better.',
+          'plain fastai', 'a quarter', Rule('a quarter', 'plain fastai', smallest=.01),
+          'Two to three points more: 79 % (the aim was 81 %).'),
+    _step('laptop-seconds', 'The same cheap epochs take about a third of the time of the five plain ones, or less.',
+          'plain fastai', 'a quarter', Rule('a quarter', 'plain fastai', 'less', 1.6, 'log2_seconds'),
+          'A quarter, two doublings less.'),
+    _step('laptop-longest', 'Twice the time of thirty cheap epochs gives about a point more, or better.',
+          'longer', 'three times', Rule('three times', 'longer', smallest=.01),
+          'One and a half to two points more: 87.5 % (the aim was 90 %).')]
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #109dcfda
 nets = dict(synthetic=_on_drawings(arms=dict(net={})),
@@ -341,7 +357,7 @@ on_one_gpu = [
     _at_its_scale('progressive', 'Nine epochs, four of them on small pictures, are better than five at full size.',
                   'Progressive Resizing: 82.4 to 86.3 %', {'full size': {}, 'small first': chapter_small_first},
                   Rule('small first', 'full size', smallest=.02),
-                  'Three to four points, as in the chapter: there are four more epochs.', all_views),
+                  'Three to four points, as in the chapter: there are four more epochs.'),
     _at_its_scale('views', 'Averaging the plain view and four random ones gains about half a point or more.',
                   'Test Time Augmentation: 86.3 to 87.4 %', {'small first': chapter_small_first},
                   Rule('small first @ random 4, fastai', 'small first @ plain', smallest=.005, by='picture'),
@@ -367,8 +383,8 @@ on_one_gpu = [
           'Two points: 88 and 90 %.')]
 
 # %% ../../nbs/api/23_experiments_claims.ipynb #9b22f6e5
-claims = {c.id: c for c in (*staircase, *views, *progressive, *regularization, *normalization, *training, *last_advice,
-                             *on_one_gpu)}
+claims = {c.id: c for c in (*staircase, *laptop, *views, *progressive, *regularization, *normalization, *training,
+                             *last_advice, *on_one_gpu)}
 
 def find_claims(
     ids:list    # Ids of claims, or beginnings of ids such as 'mixup'; empty: all
@@ -478,3 +494,54 @@ def plot_staircase(
            title='Imagenette from scratch on two CPU cores; dots are seeds')
     ax.grid(axis='y', alpha=.3)
     return fig
+
+# %% ../../nbs/api/23_experiments_claims.ipynb #840ee5f2
+def plot_laptop(
+    file:Path=None  # A ledger; None: as in `claim_verdicts`
+) -> plt.Figure:    # Minutes of training on a logarithmic scale and accuracy: a dot per seed, a ring for each aim
+    "How far two CPU cores get on photos in a quarter of plain fastai's time, in one and a half and three times as much"
+    ledger = load_ledger('photos', file)
+    fig,ax = plt.subplots(figsize=(9, 4), layout='constrained')
+    means = {}
+    for arm,r,runs in _laptop_runs(ledger):
+        dots = [(o['seconds']/60, 100*o['accuracy']) for o in runs]
+        x,y = means[arm] = tuple(map(mean, zip(*dots)))
+        ax.plot(*zip(*dots), 'o', color='#0072B2' if arm in aims else 'k', ms=5)
+        net,stages = _epochs(r).split(', ', 1)
+        ax.annotate(f'{y:.1f} %, {arm}\n{net}\n{stages}', (x, y), (8, -6), textcoords='offset points', va='top',
+                    fontsize=9)
+        if arm in aims: ax.plot(x, 100*aims[arm], 'o', mfc='none', mec='#E69F00', mew=2, ms=9)
+    reached = [o for arm,o in means.items() if arm in aims]
+    if reached: ax.plot(*zip(*reached), color='#0072B2', lw=1)
+    ax.set(xscale='log', xlim=(1.5, 68), ylim=(73, 92), xlabel='minutes of training on two CPU cores',
+           ylabel='accuracy on 3,925 photos (%)', title='Dots are seeds, one view each; rings are what we aimed at')
+    ticks = (2, 4, 8, 16, 32)
+    ax.set_xticks(ticks, ticks)
+    ax.minorticks_off()
+    ax.grid(alpha=.3)
+    return fig
+
+# %% ../../nbs/api/23_experiments_claims.ipynb #8bbb93d1
+def laptop_table(
+    file:Path=None  # A ledger; None: as in `claim_verdicts`
+) -> pd.DataFrame:  # A row per recipe: net and epochs × px, minutes, share of plain fastai's, % of each seed, aim (%)
+    "What two CPU cores reached on photos, beside what was aimed at"
+    rows,unit = {}, None
+    for arm,r,runs in _laptop_runs(load_ledger('photos', file)):
+        seconds = mean(o['seconds'] for o in runs)
+        unit = unit or seconds
+        rows[arm] = dict(net=_epochs(r), minutes=f'{seconds/60:.1f}', share=f'{seconds/unit:.2f}',
+                         accuracy=', '.join(f"{100*o['accuracy']:.1f}" for o in runs),
+                         aim=f'{100*aims[arm]:.0f}' if arm in aims else '')
+    return pd.DataFrame.from_dict(rows, orient='index').rename_axis('recipe')
+
+def _laptop_runs(ledger):
+    "(arm, its recipe, its runs) of plain fastai and of each recipe with an aim, where there are runs"
+    for arm in ('plain fastai', *aims):
+        claim = next(c for c in (*staircase, *laptop) if arm in c.arms)
+        if runs := list(_runs(claim, arm, 'photos', ledger)): yield arm, claim.job(arm, 0, 'photos').recipe, runs
+
+def _epochs(r):
+    "Its net and stages in a line"
+    stages = ', '.join(f'{n}×{size}' for n,size in r.stages or [(r.epochs, r.size)])
+    return f'{r.arch}, {stages} px'
