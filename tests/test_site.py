@@ -16,7 +16,7 @@ from tools.site.elements import elements
 from tools.site.forms import outcome, prediction, question
 from tools.site.pages import results_page
 from tools.site.record import calls, sliced
-from tools.site.translate import light, link, proper, tags, translate
+from tools.site.translate import alt_text, light, link, proper, tags, translate
 from tools.site.widgets import Files, combinations, control, markup, render, script, spaced, thinned, widget
 
 def told(html):
@@ -130,6 +130,18 @@ def as_png(pixels):
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, 'png')
     return base64.b64encode(buffer.getvalue()).decode()
+
+def test_every_figure_of_a_lesson_says_what_it_shows():
+    "In the author's words or by its titles; an explorer's frames have words of their own"
+    silent = []
+    for file in sorted((Path(__file__).resolve().parents[1]/'nbs').glob('[0-9][0-9]_*.ipynb')):
+        for c in json.loads(file.read_text(encoding='utf-8'))['cells']:
+            source = ''.join(c['source'])
+            drawn = any('image/png' in o.get('data', {}) for o in c.get('outputs', []))
+            explorer = re.search(r'\bexplore_\w+\(|\bExplorer\(', source)
+            if drawn and not explorer and '“section”' in alt_text(source, 'section'):
+                silent.append(f'{file.name}: {c["id"]}')
+    assert not silent, f'a figure needs a title or `#| fig-alt: …`: {silent}'
 
 def test_only_pictures_that_png_is_bad_at_become_jpegs():
     rows,cols = np.mgrid[:64, :64]
