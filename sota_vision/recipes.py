@@ -36,6 +36,7 @@ recipes = dict(     # name → what differs from the profile's own settings
     two_cores_short=_two_cores((4, 4, 3), arch='xresnet10', wd=5e-2),
     two_cores=_two_cores((4, 4, 2)),
     two_cores_long=_two_cores((10, 10, 10)),
+    two_cores_larger=_two_cores((7, 8, 3, 1), (48, 64, 80, 96), min_scale=.35, wd=5e-2),
     two_cores_longest=_two_cores((13, 15, 7, 2), (48, 64, 80, 96), min_scale=.35, wd=5e-2),
     open=dict(arch='xresnet18', size=128, presize=160, bs=128, lr=5e-3, epochs=20))
 
