@@ -125,12 +125,6 @@ def test_directives_become_tags_and_links_lead_somewhere():
     assert tags(new_code_cell('#| echo: false\nx')) == ['remove-input']
     assert link('#here', 'a.ipynb', set()) == '#here'
 
-def as_png(pixels):
-    "What a notebook keeps of a picture"
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, 'png')
-    return base64.b64encode(buffer.getvalue()).decode()
-
 def test_every_figure_of_a_lesson_says_what_it_shows():
     "In the author's words or by its titles; an explorer's frames have words of their own"
     silent = []
@@ -142,6 +136,12 @@ def test_every_figure_of_a_lesson_says_what_it_shows():
             if drawn and not explorer and '“section”' in alt_text(source, 'section'):
                 silent.append(f'{file.name}: {c["id"]}')
     assert not silent, f'a figure needs a title or `#| fig-alt: …`: {silent}'
+
+def as_png(pixels):
+    "What a notebook keeps of a picture"
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, 'png')
+    return base64.b64encode(buffer.getvalue()).decode()
 
 def test_only_pictures_that_png_is_bad_at_become_jpegs():
     rows,cols = np.mgrid[:64, :64]
